@@ -1,0 +1,77 @@
+# wandistill: `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+
+CXX      ?= g++
+ARCH     ?= native
+OPT      ?= -O3
+BUILD    ?= build
+BIN      ?= bin
+PREFIX   ?= /usr/local
+VERSION  := 0.1.0
+
+include scripts/find.mk
+
+CPPFLAGS += -Iinclude -I. -DOMPI_SKIP_MPICXX -DWANDISTILL_VERSION='"$(VERSION)"' $(DEPS_CFLAGS)
+# -Wno-restrict: g++ 12 warns wrongly at string concatenations (https://gcc.gnu.org/PR105651).
+CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -ffp-contract=off -fno-math-errno -fno-trapping-math \
+            -Wall -Wextra -Werror -Wno-restrict -MMD -MP
+LDLIBS   += $(DEPS_LIBS) -lpthread
+
+LIB_SRC   := $(sort $(filter-out src/cli/main.cpp,$(wildcard src/*/*.cpp)) $(wildcard kernels/ref/*.cpp kernels/cpu/*.cpp))
+UNIT_SRC  := $(sort $(wildcard tests/unit/*.cpp))
+MPI_SRC   := $(sort $(wildcard tests/mpi/*.cpp))
+BENCH_SRC := $(sort $(wildcard bench/*.cpp))
+obj        = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
+PROGRAMS  := $(BIN)/wandistill $(BIN)/golden_check
+TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests
+BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
+
+# Contraction to fused multiply-add is wanted in the fast kernels only; elsewhere rounding is as written.
+$(BUILD)/kernels/cpu/%.o: CXXFLAGS += -ffp-contract=fast
+# g++ 12 takes the AVX-512 intrinsics in Eigen for uninitialised reads (https://gcc.gnu.org/PR105593).
+$(BUILD)/src/model/project%.o: CXXFLAGS += -Wno-maybe-uninitialized
+
+.PHONY: all tests benches force
+all: found $(PROGRAMS) ## say what was found and build the programs (CPU backend; CUDA is not needed)
+tests: $(TESTS)
+benches: $(BENCHES)
+
+# Objects are built when the libraries are there, and again when compiler or flags are others.
+FLAGS := $(CXX) $(CXXFLAGS) $(VERSION) $(DEPS_CFLAGS)
+$(BUILD)/flags: force
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+$(BUILD)/deps_found:
+	@mkdir -p $(@D)
+	@$(FIND) report > /dev/null || { echo "Libraries are missing: 'make found' lists them, 'make deps' installs them."; exit 1; }
+	@touch $@
+
+$(BUILD)/%.o: %.cpp $(BUILD)/flags | $(BUILD)/deps_found
+	@mkdir -p $(@D)
+	@echo "  CXX  $<"
+	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+
+$(BUILD)/libwandistill.a: $(call obj,$(LIB_SRC))
+	@echo "  AR   $@"
+	@rm -f $@ && ar rcs $@ $^
+
+define program
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	@$(CXX) $(CXXFLAGS) $(filter %.o,$^) $(BUILD)/libwandistill.a $(LDFLAGS) $(LDLIBS) -o $@
+endef
+
+$(BIN)/wandistill: $(BUILD)/src/cli/main.o $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/golden_check: $(BUILD)/tests/golden/golden_check.o $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/unit_tests: $(call obj,$(UNIT_SRC)) $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/mpi_tests: $(call obj,$(MPI_SRC)) $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libwandistill.a
+	$(program)
+
+include scripts/targets.mk
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,19 @@
+// The subcommands as functions: each is collective (every rank calls it with the same options) and returns
+// the program's exit code. Errors are exceptions.
+#pragma once
+
+#include <string>
+
+#include "wandistill/options.h"
+#include "wandistill/session.h"
+
+namespace wandistill {
+
+/// effective_config: all options as text that `--config` reads back, for the checkpoint.
+int run_train(Session& session, const TrainOptions& options, const std::string& effective_config);
+int run_sample(Session& session, const SampleOptions& options);
+int run_decode(Session& session, const DecodeOptions& options);
+/// Rank 0 prints; the others wait for it.
+int run_inspect(Session& session, const InspectOptions& options);
+
+}  // namespace wandistill

@@ -1,0 +1,39 @@
+// One DDIM step: guidance, conversion of the model output and update, x read and written once.
+#pragma once
+
+#include <cstdint>
+
+#include "wandistill/flow_schedule.h"
+#include "wandistill/queue.h"
+
+namespace wandistill {
+
+/// What the network predicts for x = alpha * x0 + sigma * eps.
+enum class Prediction { kFlowVelocity /* eps - x0 */, kEpsilon, kSample /* x0 */ };
+
+/// From schedule point `from` (t) to `to` (s): 0 < from.sigma, to.sigma < from.sigma; epsilon prediction
+/// needs from.alpha > 0.
+struct DdimStep {
+  SchedulePoint from;
+  SchedulePoint to;
+  Prediction prediction = Prediction::kFlowVelocity;
+  float guidance = 1;  ///< g in m = m_u + g * (m_c - m_u); not used without the unconditional output
+  float eta = 0;       ///< 0: deterministic, 1: as much fresh noise as ancestral sampling
+};
+
+/// x [n] := alpha_s * x0 + sqrt(sigma_s^2 - sigma_eta^2) * eps + sigma_eta * noise, where x0 and eps follow
+/// from x and the guided output m, and sigma_eta = eta * (sigma_s / sigma_t) * sqrt(sigma_t^2 - (alpha_t /
+/// alpha_s)^2 * sigma_s^2) (Song et al., "Denoising diffusion implicit models", 2021, eq. 12 and 16, for any
+/// alpha and sigma). cond [n]: the model output; uncond [n] or null: the unconditional one (null: m = cond);
+/// noise [n]: standard normal, may be null when eta is 0.
+using DdimUpdate = void(int64_t n, const DdimStep& step, const float* cond, const float* uncond,
+                        const float* noise, float* x, const Queue& queue);
+
+namespace ref {
+DdimUpdate ddim_update;
+}
+namespace cpu {
+DdimUpdate ddim_update;
+}
+
+}  // namespace wandistill

@@ -1,0 +1,48 @@
+// Matrix products, row-major.
+#pragma once
+
+#include <cstdint>
+
+#include "wandistill/queue.h"
+
+namespace wandistill {
+
+/// C = op(A) op(B) + beta C, with op the identity or the transpose.
+/// op(A) is [M, K] and op(B) [K, N]; lda, ldb, ldc are the row strides of A, B and C as they lie in memory.
+struct MatmulShape {
+  int64_t m, n, k;
+  bool transpose_a = false, transpose_b = false;
+  int64_t lda, ldb, ldc;
+  float beta = 0.0f;
+
+  /// Contiguous operands.
+  static MatmulShape dense(int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b, float beta = 0.0f) {
+    return {m, n, k, transpose_a, transpose_b, transpose_a ? m : k, transpose_b ? k : n, n, beta};
+  }
+};
+
+using Matmul = void(const MatmulShape& shape, const float* a, const float* b, float* c, const Queue& queue);
+
+/// y [M, N] = x [M, K] W^T + bias, W [N, K] as PyTorch's Linear keeps it; bias [N] or null.
+using LinearForward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias,
+                           float* y, const Queue& queue);
+/// Backward of LinearForward. dx [M, K] = (or +=, if accumulate_dx) dy W; null: not wanted.
+/// dweight [N, K] += dy^T x and dbias [N] += column sums of dy; null: not wanted.
+using LinearBackward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
+                            float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue& queue);
+
+namespace ref {
+Matmul matmul;
+LinearForward linear_forward;
+LinearBackward linear_backward;
+}  // namespace ref
+
+namespace cpu {
+Matmul matmul;
+LinearForward linear_forward;
+LinearBackward linear_backward;
+/// One single-threaded product: for kernels that are inside a parallel loop already.
+void matmul_serial(const MatmulShape& shape, const float* a, const float* b, float* c);
+}  // namespace cpu
+
+}  // namespace wandistill

@@ -1,0 +1,141 @@
+// The MPI world that one run lives in: start, end, errors that end every rank, and small collectives.
+#pragma once
+
+#include <mpi.h>
+
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "wandistill/error.h"
+
+namespace wandistill {
+
+/// An MPI call must succeed: else prints rank, host, call and place, and ends every rank.
+#define WD_MPI(call) ::wandistill::check_mpi((call), #call, __FILE__, __LINE__)
+void check_mpi(int code, const char* call, const char* file, int line);
+
+/// An error that every rank knows of and throws together: one of them may print it and all may leave in
+/// order.
+class CollectiveError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// MPI from initialisation to finalisation; one per process. Works without mpirun as a world of one rank.
+/// Unless said otherwise the functions that communicate are collective: every rank calls them, in the same
+/// order.
+class Session {
+ public:
+  /// Error if the MPI library does not offer MPI_THREAD_MULTIPLE.
+  Session(int* argc, char*** argv);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  /// Finalises. While an exception that the other ranks do not know of unwinds the stack, waiting for them
+  /// would hang: then it ends every rank instead.
+  ~Session();
+
+  int rank() const { return rank_; }
+  int world_size() const { return world_size_; }
+  /// Rank and number of ranks on this host.
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  const std::string& host() const { return host_; }
+  /// Threads of compute for this rank: OMP_NUM_THREADS if set, else the cores that it may run on, shared
+  /// fairly with the ranks of this host that may run there too; at least 1.
+  int threads() const { return threads_; }
+  bool is_root() const { return rank_ == 0; }
+  /// "host: ranks 0-3, 2 threads each" for every host, one a line; the same text on every rank.
+  const std::string& placement() const { return placement_; }
+
+  /// For the job's own calls (the main thread's).
+  MPI_Comm comm() const { return comm_; }
+  /// The same ranks; for traffic that runs beside the main thread's.
+  MPI_Comm background() const { return background_; }
+
+  void broadcast(std::string* text, int root = 0) const;
+  template <class T>
+  void broadcast(std::vector<T>* values, int root = 0) const;
+  template <class T>
+  void broadcast(T* value, int root = 0) const;
+  /// Every rank's text, by rank; on every rank.
+  std::vector<std::string> gather(const std::string& text) const;
+  /// Every rank's values one after the other, by rank; on every rank. Counts may differ.
+  template <class T>
+  std::vector<T> gather(const std::vector<T>& values) const;
+  double sum(double value) const;
+  int64_t sum(int64_t value) const;
+  double max(double value) const;
+  void sum(double* values, int64_t count) const;
+  /// True on every rank if it was on any.
+  bool any(bool value) const;
+  void barrier() const;
+
+  /// Runs `work` on this rank. If it threw on any rank, every rank throws the same CollectiveError, whose
+  /// text gives each distinct message once with the ranks that had it. `work` must not communicate past a
+  /// point where it can throw on some ranks only.
+  void collectively(const std::function<void()>& work);
+
+  /// Prints the message with rank and host and ends every rank with this code. Not collective.
+  [[noreturn]] void abort(const std::string& message, int code = 1) const;
+
+ private:
+  void broadcast_bytes(void* data, int64_t bytes, int root) const;
+  std::vector<char> gather_bytes(const void* data, int64_t bytes) const;
+
+  MPI_Comm comm_ = MPI_COMM_NULL, background_ = MPI_COMM_NULL;
+  int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1;
+  std::string host_, placement_;
+  int exceptions_at_start_ = 0;
+  bool failed_together_ = false;
+};
+
+/// The whole of an MPI program's main(): starts MPI, runs the job, returns its exit code. A CollectiveError
+/// is printed once, by rank 0, and gives 1; any other exception is printed by the rank that had it and ends
+/// every rank.
+int run_session(int argc, char** argv, const std::function<int(Session&)>& job);
+
+/// While it lives, SIGTERM and SIGUSR1 do not end the process but raise a flag that the job reads once per
+/// step: session.any(stop.requested()) stops every rank at the same step. One at a time.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+  bool requested() const;
+
+ private:
+  struct sigaction old_term_, old_usr1_;
+};
+
+template <class T>
+void Session::broadcast(T* value, int root) const {
+  static_assert(std::is_trivially_copyable_v<T>);
+  broadcast_bytes(value, sizeof(T), root);
+}
+
+template <class T>
+void Session::broadcast(std::vector<T>* values, int root) const {
+  static_assert(std::is_trivially_copyable_v<T>);
+  int64_t count = static_cast<int64_t>(values->size());
+  broadcast_bytes(&count, sizeof(count), root);
+  values->resize(static_cast<size_t>(count));
+  broadcast_bytes(values->data(), count * static_cast<int64_t>(sizeof(T)), root);
+}
+
+template <class T>
+std::vector<T> Session::gather(const std::vector<T>& values) const {
+  static_assert(std::is_trivially_copyable_v<T>);
+  const std::vector<char> bytes =
+      gather_bytes(values.data(), static_cast<int64_t>(values.size() * sizeof(T)));
+  std::vector<T> all(bytes.size() / sizeof(T));
+  if (!bytes.empty()) std::memcpy(all.data(), bytes.data(), bytes.size());
+  return all;
+}
+
+}  // namespace wandistill

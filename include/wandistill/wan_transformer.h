@@ -1,0 +1,94 @@
+// The Wan 2.2 diffusion transformer on single frames, forward and backward: teacher's experts and student alike.
+// Reference: diffusers' models/transformers/transformer_wan.py (WanTransformer3DModel).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "wandistill/buffer.h"
+#include "wandistill/ops.h"
+#include "wandistill/text_batch.h"
+#include "wandistill/wan_config.h"
+
+namespace wandistill {
+
+/// What is kept of a forward pass.
+enum class Keep {
+  kNothing,      // one block's activations, overwritten by the next block: inference
+  kBlockInputs,  // each block's input; backward computes the rest again (gradient checkpointing)
+  kAll           // everything that backward reads
+};
+
+/// Inputs of a forward pass; the pointers must stay valid until the backward pass is done.
+struct WanInput {
+  int64_t height, width;    // of the latents
+  const float* latents;     // [B, in_channels, h, w]
+  const float* timesteps;   // [B], 1000 * sigma
+  const TextBatch* text;    // B prompts
+};
+
+/// The activations of one forward pass. Grows to the largest pass it was used for; one pass at a time.
+class WanActivations {
+ public:
+  explicit WanActivations(Keep keep);
+  ~WanActivations();
+  WanActivations(WanActivations&&) noexcept;
+  WanActivations& operator=(WanActivations&&) noexcept;
+
+  /// Bytes that a pass of B samples, L tokens each and T text rows in all needs.
+  static int64_t bytes(const WanConfig& config, Keep keep, int64_t batch, int64_t tokens, int64_t text_rows);
+
+ private:
+  friend class WanTransformer;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Called when a group of gradients (an index into ParameterLayout::gradient_order()) is complete.
+using GradientsReady = std::function<void(size_t group)>;
+
+/// The computation; weights and gradients are flat buffers laid out by layout().
+class WanTransformer {
+ public:
+  explicit WanTransformer(const WanConfig& config, const Ops& ops = kCpuOps);
+
+  const WanConfig& config() const { return config_; }
+  const ParameterLayout& layout() const { return layout_; }
+
+  /// velocity [B, out_channels, h, w].
+  void forward(const float* weights, const WanInput& input, WanActivations& activations, float* velocity,
+               const Queue& queue) const;
+  /// gradients += d loss / d weights, from dvelocity = d loss / d velocity of the last forward pass with these
+  /// weights, input and activations (which must keep more than nothing). dlatents [B, in_channels, h, w] is not
+  /// formed: no caller needs it.
+  void backward(const float* weights, const WanInput& input, WanActivations& activations, const float* dvelocity,
+                float* gradients, const Queue& queue, const GradientsReady& ready = {}) const;
+
+ private:
+  struct Pass;
+
+  void embed(const Pass& pass) const;
+  void block_forward(const Pass& pass, int64_t index, const float* x, float* out) const;
+  void block_backward(const Pass& pass, int64_t index, const float* x, float* dx) const;
+  void head_backward(const Pass& pass, const float* dvelocity, float* dx) const;
+  void embed_backward(const Pass& pass, const float* dx) const;
+
+  WanConfig config_;
+  ParameterLayout layout_;
+  const Ops& ops_;
+};
+
+/// Reads all weights of the transformer in `folder` (sharded safetensors) as float32 into a flat buffer. A tensor
+/// that is missing, unknown or of another shape is an error naming file, tensor, expected and found.
+Buffer<float> load_wan_weights(const std::filesystem::path& folder, const ParameterLayout& layout);
+
+/// cos and sin [L, D / 2] of the three-axis rotary embedding of a single frame's tokens: of the D channels,
+/// D - 2 (2 floor(D / 6)) turn by time (here 0), then 2 floor(D / 6) by row, 2 floor(D / 6) by column.
+struct RotaryTable {
+  Buffer<float> cos, sin;
+};
+RotaryTable rotary_table(int64_t rows, int64_t columns, int64_t head_dim);
+
+}  // namespace wandistill

@@ -1,0 +1,71 @@
+// Products by oneDNN, cut into row blocks that depend on the shape alone; each block is one single-threaded call.
+#include "wandistill/ops/matmul.h"
+
+#include <oneapi/dnnl/dnnl.h>
+#include <omp.h>
+
+#include <algorithm>
+
+#include "kernels/cpu/parallel.h"
+#include "wandistill/error.h"
+
+namespace wandistill::cpu {
+namespace {
+
+constexpr int64_t kRowBlock = 192;
+
+void sgemm(const MatmulShape& s, const float* a, const float* b, float* c) {
+  const dnnl_status_t status = dnnl_sgemm(s.transpose_a ? 'T' : 'N', s.transpose_b ? 'T' : 'N', s.m, s.n, s.k, 1.0f, a,
+                                          s.lda, b, s.ldb, s.beta, c, s.ldc);
+  if (status != dnnl_success)
+    fail("dnnl_sgemm failed with status ", int(status), " for m ", s.m, ", n ", s.n, ", k ", s.k);
+}
+
+/// c [n] += column sums of x [m, n].
+void add_column_sums(int64_t m, int64_t n, const float* x, float* c, const Queue& queue) {
+  parallel_blocks(queue, n, 64, [&](int64_t begin, int64_t end) {
+    const int64_t width = end - begin;
+    float sum[64] = {};
+    for (int64_t i = 0; i < m; ++i) {
+      const float* row = x + i * n + begin;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) sum[j] += row[j];
+    }
+    for (int64_t j = 0; j < width; ++j) c[begin + j] += sum[j];
+  });
+}
+
+}  // namespace
+
+void matmul_serial(const MatmulShape& s, const float* a, const float* b, float* c) {
+  // oneDNN's own threads would make the order of additions depend on their number.
+  if (!omp_in_parallel() && omp_get_max_threads() != 1) omp_set_num_threads(1);
+  sgemm(s, a, b, c);
+}
+
+void matmul(const MatmulShape& s, const float* a, const float* b, float* c, const Queue& queue) {
+  parallel_blocks(queue, s.m, kRowBlock, [&](int64_t begin, int64_t end) {
+    MatmulShape block = s;
+    block.m = end - begin;
+    matmul_serial(block, a + (s.transpose_a ? begin : begin * s.lda), b, c + begin * s.ldc);
+  });
+}
+
+void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias, float* y,
+                    const Queue& queue) {
+  parallel_blocks(queue, m, kRowBlock, [&](int64_t begin, int64_t end) {
+    if (bias)
+      for (int64_t i = begin; i < end; ++i) std::copy(bias, bias + n, y + i * n);
+    matmul_serial(MatmulShape::dense(end - begin, n, k, false, true, bias ? 1.0f : 0.0f), x + begin * k, weight,
+                  y + begin * n);
+  });
+}
+
+void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy, float* dx,
+                     bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
+  if (dx) matmul(MatmulShape::dense(m, k, n, false, false, accumulate_dx ? 1.0f : 0.0f), dy, weight, dx, queue);
+  if (dweight) matmul(MatmulShape::dense(n, k, m, true, false, 1.0f), dy, x, dweight, queue);
+  if (dbias) add_column_sums(m, n, dy, dbias, queue);
+}
+
+}  // namespace wandistill::cpu

@@ -1,0 +1,65 @@
+#include "wandistill/ops/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/parallel.h"
+#include "wandistill/buffer.h"
+
+namespace wandistill::cpu {
+namespace {
+
+constexpr int64_t kBlock = 16384;
+
+}  // namespace
+
+void weighted_mse(int64_t batch, int64_t n, const float* prediction, const float* target, const float* weight,
+                  double* squared_error, float* dprediction, const Queue& queue) {
+  parallel_for(queue, batch, [&](int64_t b) {
+    double sum = 0;
+    const float* p = prediction + b * n;
+    const float* t = target + b * n;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; ++i) sum += double(p[i] - t[i]) * double(p[i] - t[i]);
+    squared_error[b] = sum;
+    if (!dprediction) return;
+    const float twice = 2.0f * weight[b];
+    float* d = dprediction + b * n;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) d[i] = twice * (p[i] - t[i]);
+  });
+}
+
+double squared_norm(int64_t n, const float* x, const Queue& queue) {
+  Buffer<double> partial((n + kBlock - 1) / kBlock);
+  parallel_blocks(queue, n, kBlock, [&](int64_t begin, int64_t end) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = begin; i < end; ++i) sum += double(x[i]) * double(x[i]);
+    partial[begin / kBlock] = sum;
+  });
+  double sum = 0;
+  for (double s : partial) sum += s;
+  return sum;
+}
+
+void adamw(const AdamWStep& s, int64_t n, const float* gradient, float* weight, float* m, float* v, float* ema,
+           const Queue& queue) {
+  const float step_size = float(s.lr / (1 - std::pow(double(s.beta1), double(s.step))));
+  const float v_scale = float(1 / (1 - std::pow(double(s.beta2), double(s.step))));
+  const float keep = 1.0f - s.lr * s.weight_decay;
+  parallel_blocks(queue, n, kBlock, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const float g = gradient[i] * s.gradient_scale;
+      m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * g;
+      v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * g * g;
+      weight[i] = weight[i] * keep - step_size * m[i] / (std::sqrt(v[i] * v_scale) + s.eps);
+    }
+    if (!ema) return;
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) ema[i] = s.ema_decay * ema[i] + (1.0f - s.ema_decay) * weight[i];
+  });
+}
+
+}  // namespace wandistill::cpu

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Formatting, and rules that neither compiler nor clang-format knows.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bad=0
+
+files() { git ls-files -co --exclude-standard -- "$@" | while read -r f; do [ -f "$f" ] && echo "$f"; done; }
+sources() { files '*.h' '*.cpp' '*.cu' '*.cuh'; }
+scripts() { files Makefile '*.mk' '*.sh' '*.sbatch' '*.py' '*.md' .ci/run; }
+
+# rule TEXT PATTERN FILE...: no line may match.
+rule() {
+  local text=$1 pattern=$2 hits
+  shift 2
+  [ $# -gt 0 ] || return 0
+  hits=$(grep -nE -- "$pattern" "$@" /dev/null) || return 0
+  echo "$hits"
+  echo "lint: $text"
+  bad=1
+}
+
+mapfile -t all_sources < <(sources)
+mapfile -t launched < <(sources | grep -v '^kernels/launch\.cuh$')
+mapfile -t all_text < <((sources; scripts) | grep -v '^scripts/lint\.sh$')
+
+rule "kernels are launched through kernels/launch.cuh alone" '<<<' "${launched[@]}"
+rule "no 'using namespace': names say where they come from" '^[^"/]*using namespace' "${all_sources[@]}"
+rule "no absolute paths into somebody's home" '(^|[^[:alnum:]_.~-])/(home|root|Users)/' "${all_text[@]}"
+rule "no tabs in sources" $'\t' "${all_sources[@]}"
+rule "no white space at the end of a line" '[[:blank:]]+$' "${all_text[@]}"
+
+while read -r lines file; do
+  [ "$file" != total ] && [ "$lines" -gt 500 ] || continue
+  echo "$file: $lines lines"
+  echo "lint: a file has at most 500 lines"
+  bad=1
+done < <(wc -l "${all_sources[@]}")
+
+if command -v clang-format > /dev/null; then
+  clang-format --dry-run -Werror "${all_sources[@]}" || bad=1
+else
+  echo "lint: no clang-format here, formatting not checked (apt-get install clang-format)"
+fi
+[ "$bad" = 0 ] && echo "lint: ok"
+exit $bad

@@ -1,0 +1,39 @@
+# Targets that start a make of their own after `deps`, so that it sees what has just been installed.
+.PHONY: demo check check-long check-diffusers bench lint format clean install help
+
+# As many jobs as cores, unless the caller chose a number.
+JOBS   ?= $(shell nproc)
+submake = +@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS))
+
+demo: deps ## distil the embedded teacher with two ranks; DEMO_MINUTES=N for a longer run
+	$(submake) all
+	@scripts/demo.sh
+check: deps ## build and run all tests
+	$(submake) all tests
+	@scripts/check.sh
+check-long: deps ## the longer test campaigns
+	$(submake) all tests
+	@scripts/check.sh --long
+check-diffusers: deps ## open an exported student with diffusers (installs torch under build/)
+	$(submake) all
+	@scripts/check_diffusers.sh
+bench: deps ## build and run the benchmarks
+	$(submake) benches
+	@set -e; for program in $(BENCHES); do echo "== $$program"; $$program; done
+lint: ## check formatting and the rules that a compiler does not know
+	@scripts/lint.sh
+format: ## format all C++ sources with clang-format
+	@git ls-files -co --exclude-standard '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format -i
+clean: ## remove everything that was built
+	rm -rf $(BUILD) $(BIN)
+install: all ## install program and data under PREFIX (default /usr/local); DESTDIR is respected
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/wandistill'
+	install $(BIN)/wandistill '$(DESTDIR)$(PREFIX)/bin/wandistill'
+	cp -R data '$(DESTDIR)$(PREFIX)/share/wandistill/'
+help: ## this list
+	@echo "make TARGET [VARIABLE=value]   variables: CXX ARCH OPT PREFIX JOBS BUILD BIN"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+	 while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
+	@printf '  %-16s %s\n' print-VAR 'the value of a variable of the Makefile'
+print-%:
+	@echo '$* = $($*)'

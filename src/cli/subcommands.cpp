@@ -1,0 +1,67 @@
+#include "src/cli/subcommands.h"
+
+#include <iostream>
+
+#include "src/cli/usage_error.h"
+#include "wandistill/suggest.h"
+
+namespace wandistill::cli {
+namespace {
+
+struct Subcommand {
+  const char* name;
+  const char* about;
+  Prepared (*prepare)(const std::vector<std::string>&);
+};
+
+constexpr Subcommand kSubcommands[] = {
+    {"train", "distil a teacher into a student", prepare_train},
+    {"sample", "draw pictures with a teacher or a student", prepare_sample},
+    {"decode", "turn latents into pictures", prepare_decode},
+    {"inspect", "show what is in a model folder, a teacher cache or a checkpoint", prepare_inspect},
+};
+
+std::string overview() {
+  std::string text =
+      "Usage: wandistill SUBCOMMAND [options]\n\n"
+      "Distils a Wan text-to-video teacher into a small text-to-image student.\n\n";
+  for (const Subcommand& subcommand : kSubcommands) {
+    std::string name = subcommand.name;
+    name.resize(10, ' ');
+    text += "  " + name + subcommand.about + "\n";
+  }
+  return text +
+         "\nwandistill SUBCOMMAND --help lists the options; wandistill --version says which program this "
+         "is.\n";
+}
+
+}  // namespace
+
+Prepared prepare(const std::vector<std::string>& arguments) {
+  const std::string first = arguments.empty() ? "--help" : arguments.front();
+  if (first == "--help" || first == "-h" || first == "help") return {overview(), nullptr};
+  if (first == "--version") return {"wandistill " WANDISTILL_VERSION "\n", nullptr};
+  std::vector<std::string> names;
+  for (const Subcommand& subcommand : kSubcommands) {
+    if (first == subcommand.name) return subcommand.prepare({arguments.begin() + 1, arguments.end()});
+    names.push_back(subcommand.name);
+  }
+  usage_error("unknown subcommand '", first, "'", did_you_mean(first, names),
+              "; wandistill --help lists them");
+}
+
+void check_device(const std::string& device) {
+  if (device == "cuda") usage_error("--device cuda: this build has no CUDA backend; use cpu, or auto");
+}
+
+void require_option(const std::string& name, const std::string& value) {
+  if (value.empty()) usage_error("--", name, " is missing; wandistill SUBCOMMAND --help says what it takes");
+}
+
+void print_opening(const Session& session, const std::string& subcommand, const std::string& listing) {
+  if (!session.is_root()) return;
+  std::cout << "wandistill " WANDISTILL_VERSION " " << subcommand << ", options (* not the default):\n"
+            << listing << std::endl;
+}
+
+}  // namespace wandistill::cli

@@ -1,0 +1,61 @@
+// What each subcommand makes of its arguments.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "src/cli/option_set.h"
+#include "wandistill/commands.h"
+#include "wandistill/options.h"
+
+namespace wandistill::cli {
+
+/// A command line that has been understood: either text to print, or something to run.
+struct Prepared {
+  std::string text;                  // of --help or --version; nothing is run then
+  std::function<int(Session&)> run;  // returns the exit code
+};
+
+// One file each (train.cpp, ...). Arguments: what stands behind the subcommand. UsageError where they are
+// wrong.
+Prepared prepare_train(const std::vector<std::string>& arguments);
+Prepared prepare_sample(const std::vector<std::string>& arguments);
+Prepared prepare_decode(const std::vector<std::string>& arguments);
+Prepared prepare_inspect(const std::vector<std::string>& arguments);
+
+/// The whole line behind the program's name.
+Prepared prepare(const std::vector<std::string>& arguments);
+
+/// The options of `train`. data: the embedded data folder, may be empty.
+struct TrainLine {
+  explicit TrainLine(const std::filesystem::path& data);
+  TrainLine(const TrainLine&) = delete;  // the set points into the options
+  /// Sets and checks the options; UsageError where they are wrong. False where --help was given.
+  bool parse(const std::vector<std::string>& arguments);
+
+  TrainOptions options;
+  OptionSet set;
+};
+
+/// The options of `sample`.
+struct SampleLine {
+  SampleLine();
+  SampleLine(const SampleLine&) = delete;
+  /// As TrainLine's.
+  bool parse(const std::vector<std::string>& arguments);
+
+  SampleOptions options;
+  int64_t image_size = 0;  // sets height and width
+  OptionSet set;
+};
+
+/// UsageError for a device that this build does not have.
+void check_device(const std::string& device);
+/// UsageError where an option without which nothing can be done is missing.
+void require_option(const std::string& name, const std::string& value);
+/// Rank 0 prints the effective options with a heading.
+void print_opening(const Session& session, const std::string& subcommand, const std::string& listing);
+
+}  // namespace wandistill::cli

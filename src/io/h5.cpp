@@ -1,0 +1,275 @@
+#include "wandistill/h5.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "h5_detail.h"
+#include "h5_driver.h"
+#include "wandistill/error.h"
+
+namespace wandistill {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kNoName;
+
+/// Error "<file>: cannot <what>" with the system's reason if there is one, else HDF5's.
+[[noreturn]] void fail_open(const fs::path& path, const std::string& what, int error) {
+  if (error != 0) fail(path.string(), ": cannot ", what, ": ", std::strerror(error));
+  h5::fail_hdf5({path, kNoName}, what);
+}
+
+}  // namespace
+
+H5File::H5File(fs::path path, bool writing)
+    : path_(std::move(path)), first_error_(std::make_unique<int>(0)), writing_(writing) {}
+
+H5File::H5File(H5File&& other) noexcept
+    : path_(std::move(other.path_)),
+      location_(std::move(other.location_)),
+      first_error_(std::move(other.first_error_)),
+      id_(std::exchange(other.id_, -1)),
+      writing_(other.writing_) {}
+
+H5File::~H5File() {
+  if (id_ >= 0) H5Fclose(id_);
+}
+
+void H5File::open(unsigned flags) {
+  h5::silence();
+  if (fs::is_directory(path_)) fail(path_.string(), ": expected an HDF5 file, found a folder");
+  const h5::Id access(h5::make_access(first_error_.get()), H5Pclose);
+  location_ = path_;
+  id_ = H5Fopen(path_.c_str(), flags, access);
+  if (id_ < 0)
+    fail_open(path_, *first_error_ ? "read" : "open as an HDF5 file (damaged, incomplete or something else)",
+              *first_error_);
+}
+
+H5File H5File::open_read(const fs::path& path) {
+  H5File file(path, false);
+  file.open(H5F_ACC_RDONLY);
+  return file;
+}
+
+H5File H5File::open_write(const fs::path& path) {
+  H5File file(path, true);
+  file.open(H5F_ACC_RDWR);
+  return file;
+}
+
+H5File H5File::create(const fs::path& location, const fs::path& shown) {
+  h5::silence();
+  H5File file(shown.empty() ? location : shown, true);
+  file.location_ = location;
+  const h5::Id access(h5::make_access(file.first_error_.get()), H5Pclose);
+  file.id_ = H5Fcreate(location.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  if (file.id_ < 0) fail_open(file.path_, "create this file", *file.first_error_);
+  file.check_written();
+  return file;
+}
+
+void H5File::check_written() const {
+  if (*first_error_ != 0) fail(path_.string(), ": cannot write: ", std::strerror(*first_error_));
+}
+
+void H5File::flush() {
+  h5::silence();
+  const herr_t status = H5Fflush(id_, H5F_SCOPE_LOCAL);
+  check_written();
+  if (status < 0) h5::fail_hdf5({path_, kNoName}, "write to this file");
+  const int fd = ::open(location_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || ::fsync(fd) != 0) *first_error_ = errno;
+  if (fd >= 0) ::close(fd);
+  check_written();
+}
+
+void H5File::close() {
+  if (writing_) flush();
+  h5::silence();
+  const herr_t status = H5Fclose(std::exchange(id_, -1));
+  check_written();
+  if (status < 0) h5::fail_hdf5({path_, kNoName}, "close this file");
+}
+
+bool H5File::exists(const std::string& name) const {
+  h5::silence();
+  return h5::link_exists(id_, name);
+}
+
+bool H5File::is_group(const std::string& name) const {
+  if (!exists(name)) return false;
+  H5O_info_t info;
+  return H5Oget_info_by_name(id_, name.c_str(), &info, H5P_DEFAULT) >= 0 && info.type == H5O_TYPE_GROUP;
+}
+
+std::vector<std::string> H5File::list(const std::string& group) const {
+  h5::silence();
+  const bool root = group.empty() || group == "/";
+  if (!root && !is_group(group)) h5::fail_at({path_, group}, "there is no such group in this file");
+  std::vector<std::string> names;
+  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* into) -> herr_t {
+    static_cast<std::vector<std::string>*>(into)->push_back(name);
+    return 0;
+  };
+  const h5::Id id(H5Gopen2(id_, root ? "/" : group.c_str(), H5P_DEFAULT), H5Gclose);
+  if (id < 0 || H5Literate(id, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names) < 0)
+    h5::fail_hdf5({path_, group}, "list this group");
+  return names;
+}
+
+Shape H5File::shape(const std::string& name) const {
+  return h5::open_dataset(id_, {path_, name}).shape;
+}
+
+template <class T>
+void H5File::write(const std::string& name, const Shape& shape, const T* data) {
+  const h5::Place place{path_, name};
+  const h5::Id id =
+      h5::create_dataset(id_, place, h5::native_type<T>(), shape, h5::chunk_for(shape, sizeof(T)), false);
+  if (element_count(shape) > 0 && H5Dwrite(id, h5::native_type<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+    h5::fail_hdf5(place, "write this dataset");
+  check_written();
+}
+
+template <class T>
+std::pair<Shape, std::vector<T>> H5File::read(const std::string& name) const {
+  Shape shape = this->shape(name);
+  std::vector<T> values(static_cast<size_t>(element_count(shape)));
+  read<T>(name, shape, values.data());
+  return {std::move(shape), std::move(values)};
+}
+
+template <class T>
+void H5File::read(const std::string& name, const Shape& expected_shape, T* out) const {
+  const h5::Place place{path_, name};
+  const h5::Dataset dataset = h5::open_dataset(id_, place);
+  if (dataset.shape != expected_shape)
+    h5::fail_at(place,
+                "expected shape " + shape_text(expected_shape) + ", found " + shape_text(dataset.shape));
+  h5::require_numbers<T>(dataset, place);
+  if (element_count(expected_shape) > 0 &&
+      H5Dread(dataset.id, h5::native_type<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0)
+    h5::fail_hdf5(place, "read this dataset");
+}
+
+template <class T>
+void H5File::read_rows(const std::string& name, int64_t first, int64_t count, T* out) const {
+  const h5::Place place{path_, name};
+  const h5::Dataset dataset = h5::open_dataset(id_, place);
+  h5::require_numbers<T>(dataset, place);
+  const h5::Id memory = h5::select_rows(dataset, first, count, place);
+  if (count > 0 && H5Dread(dataset.id, h5::native_type<T>(), memory, dataset.space, H5P_DEFAULT, out) < 0)
+    h5::fail_hdf5(place, "read rows of this dataset");
+}
+
+namespace {
+
+/// Makes a dataset `count` rows longer and writes the new ones.
+void append(hid_t file, const h5::Place& place, hid_t type, int64_t count, const void* rows) {
+  h5::Dataset dataset = h5::open_dataset(file, place);
+  if (dataset.shape.empty()) h5::fail_at(place, "a scalar cannot grow");
+  const int64_t first = dataset.shape[0];
+  dataset.shape[0] += count;
+  if (H5Dset_extent(dataset.id, h5::to_hsize(dataset.shape).data()) < 0) h5::fail_hdf5(place, "append rows");
+  dataset.space = h5::Id(H5Dget_space(dataset.id), H5Sclose);
+  const h5::Id memory = h5::select_rows(dataset, first, count, place);
+  if (count > 0 && H5Dwrite(dataset.id, type, memory, dataset.space, H5P_DEFAULT, rows) < 0)
+    h5::fail_hdf5(place, "append rows");
+}
+
+Shape rows_of(int64_t rows, const Shape& row_shape) {
+  Shape shape = row_shape;
+  shape.insert(shape.begin(), rows);
+  return shape;
+}
+
+}  // namespace
+
+template <class T>
+void H5File::create_extendible(const std::string& name, const Shape& row_shape, int64_t chunk_rows) {
+  const int64_t row_bytes = element_count(row_shape) * static_cast<int64_t>(sizeof(T));
+  WD_REQUIRE(row_bytes > 0);
+  if (chunk_rows == 0) chunk_rows = std::max<int64_t>(1, (int64_t{1} << 18) / row_bytes);
+  h5::create_dataset(id_, {path_, name}, h5::native_type<T>(), rows_of(0, row_shape),
+                     rows_of(chunk_rows, row_shape), true);
+}
+
+template <class T>
+void H5File::append_rows(const std::string& name, int64_t count, const T* rows) {
+  append(id_, {path_, name}, h5::native_type<T>(), count, rows);
+  check_written();
+}
+
+#define WD_H5_TYPE(T)                                                                    \
+  template void H5File::write<T>(const std::string&, const Shape&, const T*);            \
+  template std::pair<Shape, std::vector<T>> H5File::read<T>(const std::string&) const;   \
+  template void H5File::read<T>(const std::string&, const Shape&, T*) const;             \
+  template void H5File::read_rows<T>(const std::string&, int64_t, int64_t, T*) const;    \
+  template void H5File::create_extendible<T>(const std::string&, const Shape&, int64_t); \
+  template void H5File::append_rows<T>(const std::string&, int64_t, const T*);
+WD_H5_TYPE(float)
+WD_H5_TYPE(double)
+WD_H5_TYPE(int32_t)
+WD_H5_TYPE(int64_t)
+WD_H5_TYPE(uint64_t)
+WD_H5_TYPE(uint8_t)
+#undef WD_H5_TYPE
+
+void H5File::write_string(const std::string& name, const std::string& value) {
+  const h5::Place place{path_, name};
+  const h5::Id type = h5::make_string_type(), id = h5::create_dataset(id_, place, type, {}, {}, false);
+  const char* text = value.c_str();
+  if (H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &text) < 0) h5::fail_hdf5(place, "write this text");
+  check_written();
+}
+
+void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
+  const h5::Place place{path_, name};
+  const h5::Id type = h5::make_string_type();
+  const h5::Id id = h5::create_dataset(id_, place, type, {static_cast<int64_t>(values.size())}, {}, false);
+  std::vector<const char*> texts;
+  for (const std::string& value : values) texts.push_back(value.c_str());
+  if (!texts.empty() && H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data()) < 0)
+    h5::fail_hdf5(place, "write this text");
+  check_written();
+}
+
+std::string H5File::read_string(const std::string& name) const {
+  const h5::Place place{path_, name};
+  const h5::Dataset dataset = h5::open_dataset(id_, place);
+  if (!dataset.shape.empty())
+    h5::fail_at(place, "expected one text, found shape " + shape_text(dataset.shape));
+  return h5::read_strings(dataset, H5S_ALL, H5S_ALL, 1, place)[0];
+}
+
+std::vector<std::string> H5File::read_strings(const std::string& name) const {
+  return read_string_rows(name, 0, -1);
+}
+
+std::vector<std::string> H5File::read_string_rows(const std::string& name, int64_t first,
+                                                  int64_t count) const {
+  const h5::Place place{path_, name};
+  const h5::Dataset dataset = h5::open_dataset(id_, place);
+  if (dataset.shape.size() != 1)
+    h5::fail_at(place, "expected a list of texts, found shape " + shape_text(dataset.shape));
+  if (count < 0) count = dataset.shape[0] - first;
+  const h5::Id memory = h5::select_rows(dataset, first, count, place);
+  return h5::read_strings(dataset, memory, dataset.space, count, place);
+}
+
+void H5File::create_extendible_strings(const std::string& name) {
+  h5::create_dataset(id_, {path_, name}, h5::make_string_type(), {0}, {1024}, true);
+}
+
+void H5File::append_string(const std::string& name, const std::string& value) {
+  const char* text = value.c_str();
+  append(id_, {path_, name}, h5::make_string_type(), 1, &text);
+  check_written();
+}
+
+}  // namespace wandistill

@@ -1,0 +1,129 @@
+#include "src/model/wan_vae_weights.h"
+
+#include <algorithm>
+#include <set>
+
+#include "wandistill/error.h"
+
+namespace wandistill {
+namespace {
+
+/// Tensors of the whole VAE that decoding one frame does not need: the encoder, and the temporal upsampling,
+/// which the reference skips on the first frame.
+constexpr const char* kUnusedPrefixes[] = {"encoder.", "quant_conv."};
+constexpr const char* kUnusedPart = ".time_conv.";
+
+bool unused(const std::string& name) {
+  for (const char* prefix : kUnusedPrefixes) {
+    if (name.starts_with(prefix)) return true;
+  }
+  return name.starts_with("decoder.") && name.find(kUnusedPart) != std::string::npos;
+}
+
+/// Reads layers and keeps count of what it read.
+class Reader {
+ public:
+  explicit Reader(const std::filesystem::path& folder) : files_(folder, "diffusion_pytorch_model") {}
+
+  Buffer<float> tensor(const std::string& name, const Shape& shape) {
+    Buffer<float> values(element_count(shape));
+    files_.read(name, shape, values.data());
+    known_.insert(name);
+    return values;
+  }
+
+  /// `frames` temporal taps (0: a 2-D convolution) of which the last is kept.
+  VaeConv conv(const std::string& name, int64_t c_in, int64_t c_out, int64_t kernel, int64_t frames,
+               bool upsample = false) {
+    Shape shape{c_out, c_in};
+    if (frames > 0) shape.push_back(frames);
+    shape.insert(shape.end(), {kernel, kernel});
+    const Buffer<float> all = tensor(name + ".weight", shape);
+    VaeConv conv{c_in,
+                 c_out,
+                 kernel,
+                 upsample,
+                 Buffer<float>(kernel * kernel * c_in * c_out),
+                 tensor(name + ".bias", {c_out})};
+    const int64_t taps = kernel * kernel, stride = std::max<int64_t>(frames, 1) * taps;
+    for (int64_t o = 0; o < c_out; ++o) {
+      for (int64_t c = 0; c < c_in; ++c) {
+        const float* last = all.data() + (o * c_in + c + 1) * stride - taps;
+        for (int64_t tap = 0; tap < taps; ++tap) conv.weight[(tap * c_in + c) * c_out + o] = last[tap];
+      }
+    }
+    return conv;
+  }
+
+  VaeResidualBlock residual_block(const std::string& name, int64_t c_in, int64_t c_out) {
+    VaeResidualBlock block;
+    block.norm1 = tensor(name + ".norm1.gamma", {c_in, 1, 1, 1});
+    block.conv1 = conv(name + ".conv1", c_in, c_out, 3, 3);
+    block.norm2 = tensor(name + ".norm2.gamma", {c_out, 1, 1, 1});
+    block.conv2 = conv(name + ".conv2", c_out, c_out, 3, 3);
+    if (c_in != c_out) block.shortcut = conv(name + ".conv_shortcut", c_in, c_out, 1, 1);
+    return block;
+  }
+
+  void refuse_unknown() const { files_.refuse_unknown(known_, unused); }
+
+ private:
+  SafetensorsFolder files_;
+  std::set<std::string> known_;
+};
+
+/// Outputs [begin, begin + count) of a convolution.
+VaeConv outputs(const VaeConv& from, int64_t begin, int64_t count) {
+  const int64_t rows = from.kernel * from.kernel * from.c_in;
+  VaeConv part{from.c_in,
+               count,
+               from.kernel,
+               from.upsample,
+               Buffer<float>(rows * count),
+               Buffer<float>::copy_of(from.bias.data() + begin, count)};
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t o = 0; o < count; ++o) part.weight[r * count + o] = from.weight[r * from.c_out + begin + o];
+  }
+  return part;
+}
+
+}  // namespace
+
+WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config) {
+  Reader reader(folder);
+  const std::vector<int64_t> mult(config.dim_mult.rbegin(), config.dim_mult.rend());
+  const int64_t levels = static_cast<int64_t>(mult.size()), middle = config.base_dim * mult[0];
+  const std::string mid = "decoder.mid_block.", attention = mid + "attentions.0.";
+
+  post_quant_conv = reader.conv("post_quant_conv", config.z_dim, config.z_dim, 1, 1);
+  conv_in = reader.conv("decoder.conv_in", config.z_dim, middle, 3, 3);
+  before_attention = reader.residual_block(mid + "resnets.0", middle, middle);
+  attention_norm = reader.tensor(attention + "norm.gamma", {middle, 1, 1});
+  const VaeConv qkv = reader.conv(attention + "to_qkv", middle, 3 * middle, 1, 0);
+  q = outputs(qkv, 0, middle);
+  k = outputs(qkv, middle, middle);
+  v = outputs(qkv, 2 * middle, middle);
+  attention_out = reader.conv(attention + "proj", middle, middle, 1, 0);
+  after_attention = reader.residual_block(mid + "resnets.1", middle, middle);
+
+  int64_t channels = middle;
+  for (int64_t i = 0; i < levels; ++i) {
+    const std::string name = cat("decoder.up_blocks.", i, ".");
+    const int64_t out = config.base_dim * mult[i];
+    VaeUpBlock block;
+    for (int64_t r = 0; r <= config.num_res_blocks; ++r) {
+      block.resnets.push_back(reader.residual_block(cat(name, "resnets.", r), channels, out));
+      channels = out;
+    }
+    if (i + 1 < levels) {
+      block.upsampler = reader.conv(name + "upsamplers.0.resample.1", channels, channels / 2, 3, 0, true);
+      channels /= 2;
+    }
+    up_blocks.push_back(std::move(block));
+  }
+  norm_out = reader.tensor("decoder.norm_out.gamma", {channels, 1, 1, 1});
+  conv_out = reader.conv("decoder.conv_out", channels, 3, 3, 3);
+  reader.refuse_unknown();
+}
+
+}  // namespace wandistill

@@ -1,0 +1,50 @@
+// The decoder's layers with their weights, as wan_vae.cpp runs them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wandistill/buffer.h"
+#include "wandistill/ops/conv2d.h"
+#include "wandistill/safetensors.h"
+#include "wandistill/wan_vae.h"
+
+namespace wandistill {
+
+/// A convolution of one frame.
+struct VaeConv {
+  int64_t c_in, c_out, kernel;
+  bool upsample;
+  Buffer<float> weight;  // [kernel, kernel, c_in, c_out]
+  Buffer<float> bias;    // [c_out]
+
+  Conv2dShape shape(int64_t h, int64_t w) const { return {h, w, c_in, c_out, kernel, upsample}; }
+};
+
+/// x + conv2(silu(norm2(conv1(silu(norm1(x)))))); where the channels change, the shortcut's x.
+struct VaeResidualBlock {
+  Buffer<float> norm1, norm2;  // [c_in], [c_out]
+  VaeConv conv1, conv2;
+  std::optional<VaeConv> shortcut;
+};
+
+struct VaeUpBlock {
+  std::vector<VaeResidualBlock> resnets;
+  std::optional<VaeConv> upsampler;  // absent in the last block
+};
+
+struct WanVaeWeights {
+  WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config);
+
+  VaeConv post_quant_conv, conv_in;
+  VaeResidualBlock before_attention, after_attention;  // the middle block
+  Buffer<float> attention_norm;
+  VaeConv q, k, v, attention_out;
+  std::vector<VaeUpBlock> up_blocks;
+  Buffer<float> norm_out;
+  VaeConv conv_out;
+};
+
+}  // namespace wandistill

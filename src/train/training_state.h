@@ -1,0 +1,46 @@
+// Everything that a checkpoint holds.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "wandistill/buffer.h"
+#include "wandistill/wan_config.h"
+
+namespace wandistill {
+
+struct TrainingState {
+  Buffer<float> weights, m, v, ema;  // flat, as ParameterLayout says
+  int64_t step = 0;                  // optimizer steps done
+  int64_t updates = 0;               // of these, not skipped: AdamW's and the EMA's count
+  int64_t epoch = 0;                 // epochs done
+  int64_t position = 0;              // samples of the current epoch done
+  double elapsed = 0;                // seconds of training so far
+  int64_t skipped = 0, skipped_in_row = 0;
+  double best_validation = 1e300;
+};
+
+/// Identifies what a run's data order and state depend on; a checkpoint of another one is refused.
+struct RunIdentity {
+  std::string student;  // the student's config.json
+  uint64_t seed = 0;
+  int64_t batch_size = 0, samples_per_epoch = 0;
+};
+
+/// Writes the checkpoint atomically: logical tensors by name, the counters, the identity and the effective
+/// configuration (text).
+void save_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout, const TrainingState& state,
+                     const RunIdentity& identity, const std::string& effective_config);
+/// Throws Error naming the file and what is damaged or does not fit.
+TrainingState load_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
+                              const RunIdentity& identity);
+
+/// folder/step_%08d.h5
+std::filesystem::path checkpoint_file(const std::filesystem::path& folder, int64_t step);
+/// The checkpoints of a folder by step, newest first.
+std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& folder);
+/// Removes all but the newest `keep`.
+void prune_checkpoints(const std::filesystem::path& folder, int64_t keep);
+
+}  // namespace wandistill

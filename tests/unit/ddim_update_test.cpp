@@ -1,0 +1,99 @@
+#include "wandistill/ops/ddim_update.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "wandistill/philox.h"
+
+namespace wandistill {
+namespace {
+
+std::vector<float> normal(uint64_t stream, int64_t n) {
+  std::vector<float> z(static_cast<size_t>(n));
+  fill_gaussian(99, stream, 0, n, z.data());
+  return z;
+}
+
+TEST_CASE("ddim_update: the fast one agrees with its twin") {
+  const SchedulePoint flow[2] = {{0.25f, 0.75f, 750}, {0.5f, 0.5f, 500}};
+  const SchedulePoint linear[2] = {{0.6f, 0.8f, 640}, {0.8f, 0.6f, 360}};
+  for (const int64_t n : {1, 5, 7, 77, 129, 40001}) {
+    const auto cond = normal(1, n), uncond = normal(2, n), noise = normal(3, n), start = normal(4, n);
+    for (const auto* points : {flow, linear}) {
+      for (const Prediction p : {Prediction::kFlowVelocity, Prediction::kEpsilon, Prediction::kSample}) {
+        for (const float guidance : {1.0f, 4.0f}) {
+          for (const float eta : {0.0f, 0.5f, 1.0f}) {
+            const DdimStep step = {points[0], points[1], p, guidance, eta};
+            const auto run = [&](DdimUpdate* update, const float* u, int threads) {
+              std::vector<float> x = start;
+              update(n, step, cond.data(), u, eta == 0 ? nullptr : noise.data(), x.data(), Queue{threads});
+              return x;
+            };
+            for (const float* u : {static_cast<const float*>(nullptr), uncond.data()}) {
+              const auto exact = run(ref::ddim_update, u, 1), fast = run(cpu::ddim_update, u, 1);
+              bool finite = true;
+              double error = 0;
+              for (int64_t i = 0; i < n; ++i) {
+                finite = finite && std::isfinite(fast[i]);
+                error = std::max(
+                    error, std::abs(double{fast[i]} - exact[i]) / std::max(1.0, std::abs(double{exact[i]})));
+              }
+              REQUIRE(finite);
+              CHECK(error < 4e-6);
+              CHECK(fast == run(cpu::ddim_update, u, 3));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// If the network says exactly what x consists of, one step lands exactly on the next point of the same path.
+TEST_CASE("ddim_update: a perfect prediction stays on the straight path") {
+  const int64_t n = 129;
+  const auto x0 = normal(5, n), eps = normal(6, n);
+  for (const bool flow : {true, false}) {
+    const auto points = flow ? flow_schedule(10, 3) : linear_schedule(10);
+    for (const Prediction p : {Prediction::kFlowVelocity, Prediction::kEpsilon, Prediction::kSample}) {
+      // From the second point: with alpha near 0 epsilon does not determine x0.
+      for (size_t i = 1; i + 1 < points.size(); ++i) {
+        std::vector<float> x(n), m(n);
+        for (int64_t k = 0; k < n; ++k) {
+          x[k] = points[i].alpha * x0[k] + points[i].sigma * eps[k];
+          m[k] = p == Prediction::kFlowVelocity ? eps[k] - x0[k] : p == Prediction::kEpsilon ? eps[k] : x0[k];
+        }
+        const DdimStep step = {points[i], points[i + 1], p, 1, 0};
+        cpu::ddim_update(n, step, m.data(), nullptr, nullptr, x.data(), Queue{});
+        for (int64_t k = 0; k < n; ++k) {
+          CHECK(std::abs(x[k] - (points[i + 1].alpha * x0[k] + points[i + 1].sigma * eps[k])) < 3e-5);
+        }
+      }
+    }
+  }
+}
+
+// eta changes how much of the noise is fresh, not how much there is.
+TEST_CASE("ddim_update: eta keeps the noise level") {
+  const int64_t n = 200000;
+  const auto eps = normal(7, n), fresh = normal(8, n);
+  const auto points = linear_schedule(10);
+  for (const float eta : {0.5f, 1.0f}) {
+    std::vector<float> x(n), m(n);
+    for (int64_t k = 0; k < n; ++k) x[k] = points[4].sigma * eps[k];  // x0 = 0
+    const DdimStep step = {points[4], points[5], Prediction::kEpsilon, 1, eta};
+    cpu::ddim_update(n, step, eps.data(), nullptr, fresh.data(), x.data(), Queue{});
+    double square = 0, with_old = 0;
+    for (int64_t k = 0; k < n; ++k) {
+      square += double{x[k]} * x[k];
+      with_old += double{x[k]} * eps[k];
+    }
+    CHECK(std::sqrt(square / n) == doctest::Approx(points[5].sigma).epsilon(0.01));
+    CHECK(with_old / n < 0.97 * points[5].sigma);
+  }
+}
+
+}  // namespace
+}  // namespace wandistill
