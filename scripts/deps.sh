@@ -8,7 +8,7 @@ cxx=${CXX:-g++}
 pkg_config=${PKG_CONFIG:-pkg-config}
 cuda=${CUDA_HOME:-/usr/local/cuda}
 
-# name | Debian package | how to find it (command, pkg-config module or header) | what it is for
+# name | Debian package | how to find it (command, pkg-config module, header or Python module) | what it is for
 table='C++ compiler|g++|command:'$cxx'|C++20 and OpenMP
 pkg-config|pkg-config|command:'$pkg_config'|finds the libraries below
 OpenMPI|libopenmpi-dev|module:ompi-c|ranks and their collectives
@@ -21,7 +21,10 @@ sentencepiece|libsentencepiece-dev|module:sentencepiece|tokenizer
 utf8proc|libutf8proc-dev|module:libutf8proc|prompt cleaning
 nlohmann json|nlohmann-json3-dev|header:nlohmann/json.hpp|model configs
 Eigen|libeigen3-dev|module:eigen3|eigenvectors for projecting the teacher
-doctest|doctest-dev|header:doctest/doctest.h|tests'
+doctest|doctest-dev|header:doctest/doctest.h|tests
+h5diff|hdf5-tools|command:h5diff|tests that compare checkpoints
+NumPy|python3-numpy|python:numpy|(optional) how many pictures of the demo match their captions
+Pillow|python3-pil|python:PIL|(optional) the same'
 
 # The first of the headers that the compiler finds decides; one run of the preprocessor answers for all of them.
 find_headers() {
@@ -33,11 +36,12 @@ find_headers() {
   done | "$cxx" -x c++ -std=c++20 -E -P $flags - 2> /dev/null | grep '^FOUND' || true
 }
 
-found() {  # found command:x|module:x|header:x
+found() {  # found command:x|module:x|header:x|python:x
   local what=${1#*:}
   case $1 in
     command:*) command -v "$what" > /dev/null ;;
     module:*) "$pkg_config" --exists "$what" 2> /dev/null ;;
+    python:*) python3 -c "import $what" 2> /dev/null || /usr/bin/python3 -c "import $what" 2> /dev/null ;;
     header:*) grep -qxF "FOUND $what" <<< "$headers" ;;
   esac
 }
@@ -79,7 +83,7 @@ report() {
       printf '  ✓ %-14s %-8s %s\n' "$name" "$(version "$how")" "$purpose"
     else
       printf '  ✗ %-14s %-8s %s; fix: make deps (or apt-get install %s)\n' "$name" missing "$purpose" "$package"
-      missing=1
+      [[ $purpose == '(optional)'* ]] || missing=1
     fi
   done <<< "$table"
   report_gpu

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace wandistill {
 
@@ -22,7 +23,8 @@ struct ModelIndex {
   std::string pipeline_class;            ///< "_class_name", e.g. "WanPipeline"
   std::optional<double> boundary_ratio;  ///< null or absent: one expert
   bool has_transformer_2 = false;        ///< a second expert is listed (not [null, null])
-  std::optional<int64_t> image_size;     ///< "_image_size": default pixels for sampling
+  /// "_image_size", pixels or [height, width]: default height and width for sampling
+  std::optional<std::pair<int64_t, int64_t>> image_size;
 };
 
 }  // namespace wandistill

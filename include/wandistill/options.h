@@ -40,7 +40,7 @@ struct TrainOptions {
   int64_t batch_size = 32;       // global: all ranks together, per optimizer step
   int64_t micro_batch = 0;       // samples of a rank per forward pass; 0: its whole share
   bool gradient_checkpointing = false;
-  double lr = 1e-3;
+  double lr = 2e-3;
   int64_t warmup_steps = 50;
   double min_lr_ratio = 0.02;
   double weight_decay = 0.01;

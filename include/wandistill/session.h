@@ -111,6 +111,7 @@ class StopSignals {
 
  private:
   struct sigaction old_term_, old_usr1_;
+  sigset_t old_mask_;
 };
 
 template <class T>

@@ -35,10 +35,15 @@ int terminal_width() {
 
 }  // namespace
 
-Progress::Progress(std::string label, int64_t total, std::string unit, bool enabled)
+void print_line(const std::string& text) {
+  std::fprintf(stderr, "%s%s\n", isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "", text.c_str());
+}
+
+Progress::Progress(std::string label, int64_t total, std::string unit, bool enabled, double max_seconds)
     : label_(std::move(label)),
       unit_(std::move(unit)),
       total_(std::max<int64_t>(total, 1)),
+      max_seconds_(max_seconds),
       enabled_(enabled),
       terminal_(isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
@@ -70,19 +75,21 @@ void Progress::finish() {
 /// "train 120/600 steps (20 %), 3.1 steps/s, 2:35 left, loss 0.12", cut to the width; a bar in the middle if
 /// it fits.
 std::string Progress::text(Clock::time_point now, int width) const {
-  const double elapsed = seconds(now - start_),
-               share = static_cast<double>(done_) / static_cast<double>(total_);
+  const double elapsed = seconds(now - start_);
+  double share = static_cast<double>(done_) / static_cast<double>(total_);
+  if (max_seconds_ > 0) share = std::max(share, elapsed / max_seconds_);
   char figures[160];
   const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
   std::snprintf(figures, sizeof(figures), " %lld/%lld %s (%.0f %%), %.3g %s/s, ",
                 static_cast<long long>(done_), static_cast<long long>(total_), unit_.c_str(),
-                std::floor(100 * share), rate, unit_.c_str());
+                std::floor(100 * std::min(1.0, share)), rate, unit_.c_str());
   std::string tail = figures;
   if (finished_) {
     tail += duration_text(elapsed);
   } else {
-    tail +=
-        (rate > 0 ? duration_text(static_cast<double>(total_ - done_) / rate) : std::string("?")) + " left";
+    double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : HUGE_VAL;
+    if (max_seconds_ > 0) left = std::min(left, max_seconds_ - elapsed);
+    tail += (std::isfinite(left) ? duration_text(left) : std::string("?")) + " left";
   }
   if (!note_.empty()) tail += ", " + note_;
   const int room = width - static_cast<int>(label_.size() + tail.size()) - 4;

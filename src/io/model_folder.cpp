@@ -84,8 +84,14 @@ ModelIndex ModelIndex::load(const fs::path& folder) {
     index.has_transformer_2 = entry.is_array() && entry.size() == 2 && entry[1].is_string();
   }
   if (!json.is_null("_image_size")) {
-    index.image_size = json.get_int("_image_size");
-    if (*index.image_size < 1) json.refuse("_image_size", cat("expected pixels, found ", *index.image_size));
+    std::vector<int64_t> sides(2);
+    if (json.json()["_image_size"].is_array())
+      sides = json.get_ints("_image_size");
+    else
+      sides[0] = sides[1] = json.get_int("_image_size");
+    if (sides.size() != 2 || sides[0] < 1 || sides[1] < 1)
+      json.refuse("_image_size", cat("expected pixels or [height, width], found ", json.json()["_image_size"].dump()));
+    index.image_size.emplace(sides[0], sides[1]);
   }
   return index;
 }

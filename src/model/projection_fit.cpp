@@ -3,6 +3,7 @@
 
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
+#include <Eigen/SVD>
 #include <algorithm>
 
 #include "wandistill/ops/matmul.h"
@@ -10,40 +11,61 @@
 namespace wandistill {
 namespace {
 
-/// out [ka, kb] += a^T b.
-void add_product(const Rows& a, const Rows& b, Eigen::MatrixXd& out, const Queue& queue) {
+using Eigen::MatrixXd;
+
+/// sum [Ka, Kb] += a^T b.
+void add_product(const Rows& a, const Rows& b, MatrixXd& sum, const Queue& queue) {
   constexpr int64_t kBlock = 2048;
   Rows part(a.cols(), b.cols());
   for (int64_t begin = 0; begin < a.rows(); begin += kBlock) {
     const int64_t rows = std::min<int64_t>(kBlock, a.rows() - begin);
     cpu::matmul(MatmulShape::dense(a.cols(), b.cols(), rows, true, false), a.data() + begin * a.cols(),
                 b.data() + begin * b.cols(), part.data(), queue);
-    out += part.cast<double>();
+    sum += part.cast<double>();
   }
 }
 
 }  // namespace
 
-void add_moment(const Rows& rows, Eigen::MatrixXd& moment, const Queue& queue) {
+void add_moment(const Rows& rows, MatrixXd& moment, const Queue& queue) {
   add_product(rows, rows, moment, queue);
 }
 
-Rows principal_directions(const Eigen::MatrixXd& moment, int64_t count) {
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(moment);
+Rows principal_directions(const MatrixXd& moment, int64_t count) {
+  const Eigen::SelfAdjointEigenSolver<MatrixXd> solver(moment);
   return solver.eigenvectors().rowwise().reverse().leftCols(count).transpose().cast<float>();
 }
 
-void refit(const Rows& x, const Rows& residual, double ridge, const LinearTensors<float>& layer, const Queue& queue) {
-  const int64_t k = x.cols(), m = residual.cols();
-  const Eigen::RowVectorXf mean_x = x.colwise().mean(), mean_r = residual.colwise().mean();
-  const Rows xc = x.rowwise() - mean_x, rc = residual.rowwise() - mean_r;
-  Eigen::MatrixXd normal = Eigen::MatrixXd::Zero(k, k), right = Eigen::MatrixXd::Zero(k, m);
-  add_product(xc, xc, normal, queue);
-  add_product(xc, rc, right, queue);
-  normal.diagonal().array() += ridge * normal.trace() / double(k) + 1e-30;
+Rows principal_basis(const MatrixXd& moment, const std::vector<int64_t>& channels) {
+  const int64_t c = int64_t(channels.size());
+  MatrixXd centred = moment;
+  centred.array() -= moment.trace() / double(moment.rows());  // the all-ones direction comes last
+  const Rows directions = principal_directions(centred, c - 1);
+  // The orthogonal Procrustes problem: the nearest matrix with orthonormal columns, among those whose columns
+  // sum to 0.
+  MatrixXd nearest = directions(Eigen::all, channels).transpose().cast<double>();
+  nearest.rowwise() -= nearest.colwise().mean().eval();
+  const Eigen::BDCSVD<MatrixXd> svd(nearest, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  return (svd.matrixU() * svd.matrixV().transpose()).cast<float>() * directions;
+}
+
+void fit_linear(const Rows& x, const Rows& target, double ridge, const LinearTensors<float>& layer,
+                const Queue& queue) {
+  const int64_t k = x.cols(), m = target.cols();
+  Eigen::Map<Rows> weight(layer.weight, m, k);
+  Eigen::Map<Eigen::RowVectorXf> bias(layer.bias, m);
+  Rows lack(x.rows(), m);
+  cpu::linear_forward(x.rows(), m, k, x.data(), layer.weight, layer.bias, lack.data(), queue);
+  lack = target - lack;
+  const Eigen::RowVectorXf mean_x = x.colwise().mean(), mean_lack = lack.colwise().mean();
+  MatrixXd normal = MatrixXd::Zero(k, k), right = MatrixXd::Zero(k, m);
+  const Rows centred = x.rowwise() - mean_x;
+  add_product(centred, centred, normal, queue);
+  add_product(centred, lack.rowwise() - mean_lack, right, queue);
+  normal.diagonal().array() += ridge * normal.trace() / double(k) + 1e-30;  // never singular
   const Rows change = normal.ldlt().solve(right).transpose().cast<float>();
-  Eigen::Map<Rows>(layer.weight, m, k) += change;
-  Eigen::Map<Eigen::RowVectorXf>(layer.bias, m) += mean_r - mean_x * change.transpose();
+  weight += change;
+  bias += mean_lack - mean_x * change.transpose();
 }
 
 }  // namespace wandistill

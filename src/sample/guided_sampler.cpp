@@ -14,8 +14,8 @@ GuidedVelocity::GuidedVelocity(const GuidedModel& model) : model_(model), activa
   if (model.guided() && !model.negative) fail("internal error: guidance without an encoded negative prompt");
 }
 
-void GuidedVelocity::operator()(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float timestep,
-                                const float* latents, float* velocity, const Queue& queue) {
+void GuidedVelocity::operator()(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w,
+                                float timestep, const float* latents, float* velocity, const Queue& queue) {
   const WanConfig& config = model_.transformer->config();
   const int64_t B = int64_t(texts.size()), passes = model_.guided() ? 2 : 1;
   const int64_t in = config.in_channels * h * w, out = config.out_channels * h * w;
@@ -28,9 +28,10 @@ void GuidedVelocity::operator()(std::span<const TextEmbedding* const> texts, int
   const std::vector<float> timesteps(size_t(B * passes), timestep);
   if (inputs_.size() < passes * B * in) inputs_ = Buffer<float>(passes * B * in);
   if (outputs_.size() < passes * B * out) outputs_ = Buffer<float>(passes * B * out);
-  for (int64_t pass = 0; pass < passes; ++pass) std::copy(latents, latents + B * in, inputs_.data() + pass * B * in);
-  model_.transformer->forward(weights, {h, w, inputs_.data(), timesteps.data(), &text}, activations_, outputs_.data(),
-                              queue);
+  for (int64_t pass = 0; pass < passes; ++pass)
+    std::copy(latents, latents + B * in, inputs_.data() + pass * B * in);
+  model_.transformer->forward(weights, {h, w, inputs_.data(), timesteps.data(), &text}, activations_,
+                              outputs_.data(), queue);
 
   const float g = float(low ? model_.guidance_2 : model_.guidance);
   const float* conditional = outputs_.data();
@@ -38,7 +39,8 @@ void GuidedVelocity::operator()(std::span<const TextEmbedding* const> texts, int
   if (passes == 1)
     std::copy(conditional, conditional + B * out, velocity);
   else
-    for (int64_t i = 0; i < B * out; ++i) velocity[i] = unconditional[i] + g * (conditional[i] - unconditional[i]);
+    for (int64_t i = 0; i < B * out; ++i)
+      velocity[i] = unconditional[i] + g * (conditional[i] - unconditional[i]);
 }
 
 SamplerKind parse_sampler(const std::string& name) {
@@ -48,8 +50,8 @@ SamplerKind parse_sampler(const std::string& name) {
 }
 
 bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
-                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x, const Queue& queue,
-                    const SamplingStep& on_step) {
+                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
+                    const Queue& queue, const SamplingStep& on_step) {
   const int64_t n = int64_t(texts.size()) * velocity.model().transformer->config().out_channels * h * w;
   Buffer<float> v(n);
   std::optional<UniPC> unipc;
@@ -62,7 +64,8 @@ bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
     if (unipc)
       unipc->step(i, v.data(), x, n, queue);
     else
-      cpu::ddim_update(n, {.from = from, .to = schedule[size_t(i) + 1]}, v.data(), nullptr, nullptr, x, queue);
+      cpu::ddim_update(n, {.from = from, .to = schedule[size_t(i) + 1]}, v.data(), nullptr, nullptr, x,
+                       queue);
   }
   return true;
 }

@@ -32,7 +32,8 @@ class LatentsFile {
     shape_ = file_->shape(dataset_);
     if (shape_.size() == 4) shape_.insert(shape_.begin(), 1);
     if (shape_.size() != 5 || shape_[2] != 1)
-      fail(place, " has shape ", shape_text(file_->shape(dataset_)), "; expected [C, 1, h, w] or [n, C, 1, h, w]");
+      fail(place, " has shape ", shape_text(file_->shape(dataset_)),
+           "; expected [C, 1, h, w] or [n, C, 1, h, w]");
   }
   int64_t count() const { return shape_[0]; }
   int64_t channels() const { return shape_[1]; }
@@ -68,12 +69,13 @@ class SampleJob {
 
   int run() {
     session_.collectively([&] { open(); });
-    Progress progress("sample", std::max<int64_t>(1, int64_t(mine_.size())), "pictures of rank 0", session_.is_root());
+    Progress progress("sample, share of rank 0:", int64_t(mine_.size()), "pictures", session_.is_root());
     session_.collectively([&] {
       GuidedVelocity velocity(model_->guided(guidance_, guidance_2_, &negative_));
       PictureSampler sampler(velocity, settings_, model_->vae(), h_, w_);
       for (size_t i = 0; i < mine_.size(); ++i) {
-        draw(sampler, mine_[i], model_->encode(prompts_[size_t(mine_[i])], queue_), picture_name(session_.rank(), int64_t(i)));
+        draw(sampler, mine_[i], model_->encode(prompts_[size_t(mine_[i])], queue_),
+             picture_name(session_.rank(), int64_t(i)));
         progress.advance(1);
       }
     });
@@ -90,15 +92,21 @@ class SampleJob {
     mine_ = strided_slice(int64_t(prompts_.size()), session_.rank(), session_.world_size());
     const bool teacher = model_->two_experts();
     guidance_ = options_.guidance >= 0 ? options_.guidance : teacher ? 4 : 1;
-    guidance_2_ = options_.guidance_2 >= 0 ? options_.guidance_2 : options_.guidance >= 0 ? guidance_ : teacher ? 3 : 1;
+    guidance_2_ = options_.guidance_2 >= 0 ? options_.guidance_2
+                  : options_.guidance >= 0 ? guidance_
+                  : teacher                ? 3
+                                           : 1;
     settings_ = {parse_sampler(options_.sampler), options_.steps, model_->scheduler()};
-    const int64_t size = model_->index().image_size.value_or(kDefaultImageSize);
-    std::tie(h_, w_) = model_->latent_size(options_.height ? options_.height : size, options_.width ? options_.width : size);
+    const auto [height, width] =
+        model_->index().image_size.value_or(std::pair(kDefaultImageSize, kDefaultImageSize));
+    std::tie(h_, w_) = model_->latent_size(options_.height ? options_.height : height,
+                                           options_.width ? options_.width : width);
     if (!options_.noise.empty()) {
       noise_.emplace(options_.noise, "noise");
       if (noise_->channels() != model_->vae_config().z_dim || noise_->height() != h_ || noise_->width() != w_)
-        fail("--noise ", options_.noise, " has latents of ", noise_->channels(), " x ", noise_->height(), " x ",
-             noise_->width(), "; a picture of this size needs ", model_->vae_config().z_dim, " x ", h_, " x ", w_);
+        fail("--noise ", options_.noise, " has latents of ", noise_->channels(), " x ", noise_->height(),
+             " x ", noise_->width(), "; a picture of this size needs ", model_->vae_config().z_dim, " x ", h_,
+             " x ", w_);
       if (noise_->count() != 1 && noise_->count() < int64_t(prompts_.size()))
         fail("--noise ", options_.noise, " has ", noise_->count(), " rows for ", prompts_.size(),
              " prompts; expected one for all, or one for each");
@@ -157,7 +165,7 @@ class SampleJob {
       });
     });
     if (session_.is_root())
-      std::fprintf(stderr, "%zu pictures and manifest.jsonl in %s\n", prompts_.size(), options_.out.c_str());
+      print_line(cat(prompts_.size(), " pictures and manifest.jsonl in ", options_.out));
   }
 
   Session& session_;
@@ -176,7 +184,9 @@ class SampleJob {
 
 }  // namespace
 
-int run_sample(Session& session, const SampleOptions& options) { return SampleJob(session, options).run(); }
+int run_sample(Session& session, const SampleOptions& options) {
+  return SampleJob(session, options).run();
+}
 
 int run_decode(Session& session, const DecodeOptions& options) {
   const Queue queue{session.threads()};
@@ -186,19 +196,21 @@ int run_decode(Session& session, const DecodeOptions& options) {
     const LatentsFile latents(options.latents, "latents");
     count = latents.count();
     if (latents.channels() != vae.config().z_dim)
-      fail("--latents ", options.latents, " has ", latents.channels(), " channels; the vae of ", options.model, " takes ",
-           vae.config().z_dim);
+      fail("--latents ", options.latents, " has ", latents.channels(), " channels; the vae of ",
+           options.model, " takes ", vae.config().z_dim);
     make_directories(options.out);
     const std::vector<int64_t> mine = strided_slice(count, session.rank(), session.world_size());
     for (size_t i = 0; i < mine.size(); ++i) {
       std::vector<float> x = latents.read(mine[i]);
-      if (!options.normalised) normalise_latents(vae.config(), latents.height(), latents.width(), x.data(), x.data());
+      if (!options.normalised)
+        normalise_latents(vae.config(), latents.height(), latents.width(), x.data(), x.data());
       const Image image = decode_picture(vae, x.data(), latents.height(), latents.width(), queue);
       write_png(fs::path(options.out) / picture_name(session.rank(), int64_t(i)), image.width, image.height,
-                image.rgb.data(), {{"latents", options.latents}, {"Software", "wandistill " WANDISTILL_VERSION}});
+                image.rgb.data(),
+                {{"latents", options.latents}, {"Software", "wandistill " WANDISTILL_VERSION}});
     }
   });
-  if (session.is_root()) std::fprintf(stderr, "%ld pictures in %s\n", long(count), options.out.c_str());
+  if (session.is_root()) print_line(cat(count, " pictures in ", options.out));
   return 0;
 }
 

@@ -25,11 +25,13 @@ class ShardBuilder {
         size_(element_count(picture_)) {}
 
   int64_t count() const { return int64_t(prompts_.size()); }
-  bool full() const { return (count() + 1) * (2 * points_ + 1) * size_ * int64_t(sizeof(float)) > kShardBytes; }
+  bool full() const {
+    return (count() + 1) * (2 * points_ + 1) * size_ * int64_t(sizeof(float)) > kShardBytes;
+  }
 
   /// Runs the sampler for these items as one batch and keeps the trajectories.
-  void add(const std::vector<CacheItem>& items, const std::vector<TextEmbedding>& texts, GuidedVelocity& velocity,
-           const SamplingSettings& sampling, uint64_t seed, const Queue& queue) {
+  void add(const std::vector<CacheItem>& items, const std::vector<TextEmbedding>& texts,
+           GuidedVelocity& velocity, const SamplingSettings& sampling, uint64_t seed, const Queue& queue) {
     const int64_t B = int64_t(items.size()), first = count();
     latents_.resize(size_t((first + B) * points_ * size_));
     velocities_.resize(latents_.size());
@@ -53,8 +55,8 @@ class ShardBuilder {
                    });
     for (float value : x)
       if (!(std::abs(value) < 1e6f))
-        fail("the teacher's latents are not finite for one of the prompts '", items.front().prompt, "' ...; check ",
-             "the teacher's weights and --guidance");
+        fail("the teacher's latents are not finite for one of the prompts '", items.front().prompt,
+             "' ...; check ", "the teacher's weights and --guidance");
     std::copy(x.begin(), x.end(), x0_.begin() + first * size_);
     for (int64_t b = 0; b < B; ++b) {
       prompts_.push_back(items[size_t(b)].prompt);
@@ -87,7 +89,8 @@ class ShardBuilder {
       h5.write<int64_t>("text/offsets", {n + 1}, offsets_.data());
       h5.write<float>("sigma", {points_}, sigmas_.data());
       // One chunk per point, so that reading a point at random reads nothing else.
-      for (const auto& [name, data] : {std::pair{"latents", &latents_}, std::pair{"velocity", &velocities_}}) {
+      for (const auto& [name, data] :
+           {std::pair{"latents", &latents_}, std::pair{"velocity", &velocities_}}) {
         h5.create_extendible<float>(name, picture_, 1);
         h5.append_rows<float>(name, n * points_, data->data());
       }
@@ -115,9 +118,9 @@ class ShardBuilder {
 
 }  // namespace
 
-bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSettings& settings, Pipeline& teacher,
-                        const std::vector<std::string>& prompts, int64_t repetitions, int64_t batch,
-                        const StopSignals& stop, const Queue& queue) {
+bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSettings& settings,
+                        Pipeline& teacher, const std::vector<std::string>& prompts, int64_t repetitions,
+                        int64_t batch, const StopSignals& stop, const Queue& queue) {
   std::vector<CacheItem> missing;
   session.collectively([&] {
     make_directories(folder);
@@ -128,8 +131,8 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
   });
   const int64_t wanted = int64_t(prompts.size()) * repetitions;
   if (session.is_root())
-    std::fprintf(stderr, "teacher cache %s: %ld of %ld trajectories present\n", folder.c_str(),
-                 long(wanted - int64_t(missing.size())), long(wanted));
+    print_line(cat("teacher cache ", folder.string(), ": ", wanted - int64_t(missing.size()), " of ", wanted,
+                   " trajectories present"));
   session.barrier();  // nobody writes before all have looked
   if (missing.empty()) return true;
 
@@ -139,12 +142,12 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
     GuidedVelocity velocity(teacher.guided(settings.guidance, settings.guidance_2, &negative));
     SamplingSettings sampling{parse_sampler(settings.sampler), settings.steps, teacher.scheduler()};
     sampling.scheduler.flow_shift = settings.flow_shift;
-    ShardBuilder shard(folder, session.rank(), settings.to_json(), {teacher.vae_config().z_dim, h, w}, settings.steps,
-                       teacher.transformer().config().text_dim);
+    ShardBuilder shard(folder, session.rank(), settings.to_json(), {teacher.vae_config().z_dim, h, w},
+                       settings.steps, teacher.transformer().config().text_dim);
     std::vector<CacheItem> mine;
     for (size_t i = size_t(session.rank()); i < missing.size(); i += size_t(session.world_size()))
       mine.push_back(missing[i]);
-    Progress progress("teacher", std::max<int64_t>(1, int64_t(mine.size())), "trajectories of rank 0", session.is_root());
+    Progress progress("teacher, share of rank 0:", int64_t(mine.size()), "trajectories", session.is_root());
     for (size_t i = 0; i < mine.size() && !stop.requested();) {
       std::vector<CacheItem> items;
       std::vector<TextEmbedding> texts;

@@ -21,14 +21,17 @@ Pipeline::Pipeline(const std::string& name)
     fail(folder().string(), ": the transformer has ", config.in_channels, " input and ", config.out_channels,
          " output channels, the vae ", vae_config_.z_dim, "; all three must be equal for text-to-image");
   if (const int64_t width = Umt5Config::load(folder() / "text_encoder").d_model; config.text_dim != width)
-    fail(folder().string(), ": the transformer's text_dim is ", config.text_dim, ", the text encoder's d_model ", width,
-         "; they must be equal");
+    fail(folder().string(), ": the transformer's text_dim is ", config.text_dim,
+         ", the text encoder's d_model ", width, "; they must be equal");
   if (two_experts() && WanConfig::load(folder() / "transformer_2").to_json() != config.to_json())
-    fail(folder().string(), ": transformer_2/config.json differs from transformer/config.json; two experts of ",
+    fail(folder().string(),
+         ": transformer_2/config.json differs from transformer/config.json; two experts of ",
          "different sizes are not supported");
 }
 
-bool Pipeline::two_experts() const { return index_.has_transformer_2 && index_.boundary_ratio.has_value(); }
+bool Pipeline::two_experts() const {
+  return index_.has_transformer_2 && index_.boundary_ratio.has_value();
+}
 
 TextEmbedding Pipeline::encode(const std::string& prompt, const Queue& queue) {
   if (!tokenizer_) tokenizer_.emplace(folder() / "tokenizer");
@@ -65,10 +68,11 @@ void Pipeline::release_experts() {
 
 std::pair<int64_t, int64_t> Pipeline::latent_size(int64_t height, int64_t width) const {
   const int64_t scale = vae_config_.scale();
-  const int64_t rows = scale * transformer_.config().patch_height, columns = scale * transformer_.config().patch_width;
+  const int64_t rows = scale * transformer_.config().patch_height,
+                columns = scale * transformer_.config().patch_width;
   if (height <= 0 || width <= 0 || height % rows || width % columns)
-    fail("a picture of ", height, " x ", width, " pixels does not fit the model: height must be a multiple of ", rows,
-         ", width of ", columns);
+    fail("a picture of ", height, " x ", width,
+         " pixels does not fit the model: height must be a multiple of ", rows, ", width of ", columns);
   return {height / scale, width / scale};
 }
 

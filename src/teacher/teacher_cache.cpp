@@ -21,7 +21,9 @@ Json CacheSettings::to_json() const {
           {"seed", seed}};
 }
 
-uint64_t CacheItem::noise_stream() const { return fnv1a(cat(prompt, "\n", repetition)) >> 1; }
+uint64_t CacheItem::noise_stream() const {
+  return fnv1a(cat(prompt, "\n", repetition)) >> 1;
+}
 
 TeacherCache::TeacherCache(const fs::path& folder, const CacheSettings& settings) {
   if (!fs::exists(folder)) return;
@@ -39,12 +41,13 @@ void TeacherCache::open_shard(const fs::path& file, const Json& settings) {
   try {
     found = Json::parse(shard->read_string("settings"));
   } catch (const Json::exception&) {
-    fail(file.string(), ": its settings are not JSON; the file is damaged: remove it, or choose another --cache_dir");
+    fail(file.string(),
+         ": its settings are not JSON; the file is damaged: remove it, or choose another --cache_dir");
   }
   for (const auto& [key, value] : settings.items())
     if (!found.contains(key) || found[key] != value)
-      fail(file.string(), ": this cache shard was made with ", key, " = ", found.value(key, Json()).dump(), ", this run has ",
-           value.dump(), "; choose another --cache_dir, or remove the shards");
+      fail(file.string(), ": this cache shard was made with ", key, " = ", found.value(key, Json()).dump(),
+           ", this run has ", value.dump(), "; choose another --cache_dir, or remove the shards");
   const std::vector<std::string> prompts = shard->read_strings("prompt");
   const std::vector<int64_t> repetitions = shard->read<int64_t>("repetition").second;
   const std::vector<int64_t> offsets = shard->read<int64_t>("text/offsets").second;
@@ -54,9 +57,11 @@ void TeacherCache::open_shard(const fs::path& file, const Json& settings) {
     const Shape shape = shard->shape(name);
     return shape.empty() ? 0 : shape[0];
   };
-  if (n == 0 || int64_t(repetitions.size()) != n || int64_t(offsets.size()) != n + 1 || rows("latents") != n * P ||
-      rows("velocity") != n * P || rows("x0") != n || rows("text/rows") != offsets.back())
-    fail(file.string(), ": its datasets do not agree in length; the file is damaged: remove it and run again");
+  if (n == 0 || int64_t(repetitions.size()) != n || int64_t(offsets.size()) != n + 1 ||
+      rows("latents") != n * P || rows("velocity") != n * P || rows("x0") != n ||
+      rows("text/rows") != offsets.back())
+    fail(file.string(),
+         ": its datasets do not agree in length; the file is damaged: remove it and run again");
   if (sigmas_.empty()) sigmas_ = sigmas;
   if (sigmas != sigmas_) fail(file.string(), ": its sigmas differ from those of the other shards; remove it");
   for (int64_t i = 0; i < n; ++i) {

@@ -52,7 +52,8 @@ void save_checkpoint(const fs::path& file, const ParameterLayout& layout, const 
   });
 }
 
-TrainingState load_checkpoint(const fs::path& file, const ParameterLayout& layout, const RunIdentity& identity) {
+TrainingState load_checkpoint(const fs::path& file, const ParameterLayout& layout,
+                              const RunIdentity& identity) {
   const H5File h5 = H5File::open_read(file);
   if (const int64_t format = h5.read_scalar_int64("format"); format != kFormat)
     fail(file.string(), ": checkpoint format ", format, "; this version reads ", kFormat);

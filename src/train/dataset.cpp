@@ -29,8 +29,9 @@ Dataset::Dataset(const TeacherCache& cache, const std::vector<std::string>& prom
     }
 }
 
-TrainingBatch Dataset::load(std::span<const TrainingSample> samples, int64_t global_batch, const LossSettings& loss,
-                            int64_t step, int64_t first_position, const Shape& picture, int64_t text_dim) const {
+TrainingBatch Dataset::load(std::span<const TrainingSample> samples, int64_t global_batch,
+                            const LossSettings& loss, int64_t step, int64_t first_position,
+                            const Shape& picture, int64_t text_dim) const {
   const int64_t n = element_count(picture), terms = loss.renoise_weight > 0 ? 2 : 1;
   const int64_t B = int64_t(samples.size()) * terms;
   TrainingBatch batch;
@@ -66,7 +67,8 @@ TrainingBatch Dataset::load(std::span<const TrainingSample> samples, int64_t glo
   for (int64_t b = 0; b < B; ++b) {
     batch.timesteps.push_back(1000 * batch.sigmas[size_t(b)]);
     double square = 0;
-    for (int64_t j = b * n; j < (b + 1) * n; ++j) square += double(batch.target[size_t(j)]) * batch.target[size_t(j)];
+    for (int64_t j = b * n; j < (b + 1) * n; ++j)
+      square += double(batch.target[size_t(j)]) * batch.target[size_t(j)];
     const double relative = loss.relative ? 1 / std::max(square / double(n), 1e-6) : 1;
     batch.weight[size_t(b)] *= float(relative / double(global_batch * n));
   }

@@ -24,25 +24,26 @@ struct TrainingBatch {
 };
 
 struct LossSettings {
-  bool relative = true;      // divide each sample's error by the mean square of its target
-  double renoise_weight = 0; // of the second term: re-noised x0 with target eps - x0
-  double flow_shift = 1;     // of the schedule that the re-noising sigma is drawn from
+  bool relative = true;       // divide each sample's error by the mean square of its target
+  double renoise_weight = 0;  // of the second term: re-noised x0 with target eps - x0
+  double flow_shift = 1;      // of the schedule that the re-noising sigma is drawn from
   uint64_t seed = 0;
 };
 
 /// Which trajectories train the student and which are held out, by prompt.
 class Dataset {
  public:
-  /// Prompts are held out by a hash of their text, so that the split does not depend on the order of the file nor on
-  /// the run; at least one prompt trains. Throws if a trajectory is not in the cache.
+  /// Prompts are held out by a hash of their text, so that the split does not depend on the order of the file
+  /// nor on the run; at least one prompt trains. Throws if a trajectory is not in the cache.
   Dataset(const TeacherCache& cache, const std::vector<std::string>& prompts, int64_t repetitions,
           double validation_fraction);
 
   const std::vector<TrainingSample>& training() const { return training_; }
   const std::vector<TrainingSample>& validation() const { return validation_; }
 
-  /// Reads these samples. Each weight is 1 / (global_batch * n), n = C h w, times what `loss` says. With a renoise
-  /// weight, every sample brings a second one: its x0 with fresh noise keyed by (seed, step, position).
+  /// Reads these samples. Each weight is 1 / (global_batch * n), n = C h w, times what `loss` says. With a
+  /// renoise weight, every sample brings a second one: its x0 with fresh noise keyed by (seed, step,
+  /// position).
   TrainingBatch load(std::span<const TrainingSample> samples, int64_t global_batch, const LossSettings& loss,
                      int64_t step, int64_t first_position, const Shape& picture, int64_t text_dim) const;
 

@@ -46,7 +46,10 @@ Json model_index(const fs::path& teacher, const ExportInfo& info) {
   };
   Json index = {{"_class_name", "WanPipeline"},
                 {"_diffusers_version", source.get_string_or("_diffusers_version", "0.35.0")}};
-  if (info.height == info.width) index["_image_size"] = info.height;
+  if (info.height == info.width)
+    index["_image_size"] = info.height;
+  else
+    index["_image_size"] = {info.height, info.width};
   index["boundary_ratio"] = nullptr;
   index["expand_timesteps"] = false;
   index["scheduler"] = component("scheduler");

@@ -9,6 +9,7 @@
 #include "wandistill/distribution.h"
 #include "wandistill/error.h"
 #include "wandistill/fence.h"
+#include "wandistill/progress.h"
 
 namespace wandistill {
 namespace fs = std::filesystem;
@@ -24,8 +25,8 @@ std::string text_of(const Image& image, const std::string& key) {
 
 }  // namespace
 
-SampleRound::SampleRound(Session& session, Pipeline& pipeline, std::vector<std::string> prompts, fs::path folder,
-                         int64_t height, int64_t width, uint64_t seed, const Queue& queue)
+SampleRound::SampleRound(Session& session, Pipeline& pipeline, std::vector<std::string> prompts,
+                         fs::path folder, int64_t height, int64_t width, uint64_t seed, const Queue& queue)
     : session_(session),
       pipeline_(pipeline),
       prompts_(std::move(prompts)),
@@ -40,7 +41,8 @@ SampleRound::SampleRound(Session& session, Pipeline& pipeline, std::vector<std::
 fs::path SampleRound::file(const Label& label, int64_t index_within_rank) const {
   if (!label.teacher) return folder_ / sample_file_name(label.epoch, session_.rank(), index_within_rank);
   char name[64];
-  std::snprintf(name, sizeof name, "teacher_rank_%d_sample_%02ld.png", session_.rank(), long(index_within_rank));
+  std::snprintf(name, sizeof name, "teacher_rank_%d_sample_%02ld.png", session_.rank(),
+                long(index_within_rank));
   return folder_ / name;
 }
 
@@ -65,20 +67,21 @@ int64_t SampleRound::draw(const GuidedModel& model, const SamplingSettings& sett
                  {"Software", "wandistill " WANDISTILL_VERSION}});
     } catch (const std::exception& error) {
       ++missing;
-      std::fprintf(stderr, "rank %d: no picture of prompt %ld '%s': %s\n", session_.rank(), long(mine_[i]),
-                   prompt.c_str(), error.what());
+      print_line(cat("rank ", session_.rank(), ": no picture of prompt ", mine_[i], " '", prompt,
+                     "': ", error.what()));
     }
   }
-  const std::string what = label.teacher ? std::string("the teacher's pictures") : cat("samples of epoch ", label.epoch);
+  const std::string what =
+      label.teacher ? std::string("the teacher's pictures") : cat("samples of epoch ", label.epoch);
   const double waited = fence(session_, what, kFenceTimeout);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double busy = session_.sum(seconds - waited);
   missing = session_.sum(missing);
   if (session_.is_root()) {
-    std::fprintf(stderr, "%s: %zu pictures by %d ranks in %.1f s (%.1f s of work)", what.c_str(), prompts_.size(),
-                 session_.world_size(), seconds, busy);
-    if (missing) std::fprintf(stderr, "; %ld MISSING, see above", long(missing));
-    std::fprintf(stderr, "\n");
+    char times[96];
+    std::snprintf(times, sizeof times, "%.1f s (%.1f s of work)", seconds, busy);
+    print_line(cat(what, ": ", prompts_.size(), " pictures by ", session_.world_size(), " ranks in ", times,
+                   missing ? cat("; ", missing, " MISSING, see above") : std::string()));
   }
   return missing;
 }
@@ -89,7 +92,8 @@ bool SampleRound::have_teacher_pictures() const {
     try {
       const Image image = read_png(file({.teacher = true}, int64_t(i)));
       have = text_of(image, "prompt") == prompts_[size_t(mine_[i])] && text_of(image, "seed") == cat(seed_) &&
-             image.height == h_ * pipeline_.vae_config().scale() && image.width == w_ * pipeline_.vae_config().scale();
+             image.height == h_ * pipeline_.vae_config().scale() &&
+             image.width == w_ * pipeline_.vae_config().scale();
     } catch (const Error&) {
       have = false;
     }
@@ -98,12 +102,14 @@ bool SampleRound::have_teacher_pictures() const {
 }
 
 void SampleRound::write_contact_sheet(int64_t columns) const {
-  // By prompt and epoch, wherever the pictures come from: an earlier part of the run may have had other ranks.
+  // By prompt and epoch, wherever the pictures come from: an earlier part of the run may have had other
+  // ranks.
   std::map<std::string, std::map<std::string, fs::path>> pictures;
   std::set<int64_t> epochs;
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
-    if (entry.path().extension() != ".png" || !(name.starts_with("epoch_") || name.starts_with("teacher_"))) continue;
+    if (entry.path().extension() != ".png" || !(name.starts_with("epoch_") || name.starts_with("teacher_")))
+      continue;
     const Image image = read_png(entry.path());
     const std::string epoch = text_of(image, "epoch");
     pictures[text_of(image, "prompt")][epoch] = entry.path();
@@ -113,7 +119,8 @@ void SampleRound::write_contact_sheet(int64_t columns) const {
   std::vector<int64_t> all(epochs.begin(), epochs.end()), shown;
   const int64_t count = std::min<int64_t>(columns, int64_t(all.size()));
   for (int64_t i = 0; i < count; ++i)
-    shown.push_back(all[size_t(count == 1 ? int64_t(all.size()) - 1 : i * (int64_t(all.size()) - 1) / (count - 1))]);
+    shown.push_back(
+        all[size_t(count == 1 ? int64_t(all.size()) - 1 : i * (int64_t(all.size()) - 1) / (count - 1))]);
   ContactSheet sheet;
   sheet.rows = prompts_;
   for (int64_t epoch : shown) sheet.columns.push_back(cat("epoch ", epoch));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <optional>
 
 #include "wandistill/error.h"
 #include "wandistill/philox.h"
@@ -31,9 +32,9 @@ constexpr int64_t kBucketBytes = int64_t(4) << 20;
 
 }  // namespace
 
-Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransformer& student, const Dataset& data,
-                 const Shape& picture, const LossSettings& loss, double high_noise_from, TrainingState state,
-                 const StopSignals& stop, const Queue& queue)
+Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransformer& student,
+                 const Dataset& data, const Shape& picture, const LossSettings& loss, double high_noise_from,
+                 TrainingState state, const StopSignals& stop, const Queue& queue)
     : session_(session),
       options_(options),
       student_(student),
@@ -68,7 +69,8 @@ bool Trainer::finished() const {
 double Trainer::learning_rate() const {
   double progress = double(state_.step) / double(std::max<int64_t>(1, total_steps()));
   if (options_.max_minutes > 0) progress = std::max(progress, state_.elapsed / (60 * options_.max_minutes));
-  const double warm = std::min(1.0, double(state_.step + 1) / double(std::max<int64_t>(1, options_.warmup_steps)));
+  const double warm =
+      std::min(1.0, double(state_.step + 1) / double(std::max<int64_t>(1, options_.warmup_steps)));
   const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::min(1.0, progress)));
   return options_.lr * warm * (options_.min_lr_ratio + (1 - options_.min_lr_ratio) * cosine);
 }
@@ -97,8 +99,9 @@ double Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t gl
     }
     const bool last = at + micro >= end;
     Stopwatch watch(&times_.backward);
-    student_.backward(state_.weights.data(), input, activations_, dvelocity.data(), gradients_.data(), queue_,
-                      last ? GradientsReady([&](size_t group) { buckets_.ready(int64_t(group)); }) : GradientsReady());
+    student_.backward(
+        state_.weights.data(), input, activations_, dvelocity.data(), gradients_.data(), queue_,
+        last ? GradientsReady([&](size_t group) { buckets_.ready(int64_t(group)); }) : GradientsReady());
   }
   return loss;
 }
@@ -113,6 +116,7 @@ StepResult Trainer::step() {
   }
   const int64_t first = state_.position, global_batch = std::min(options_.batch_size, samples - first);
   const int64_t W = session_.world_size(), r = session_.rank();
+  times_ = {};
   std::fill(gradients_.begin(), gradients_.end(), 0.0f);
   const double own_loss = accumulate(first, global_batch * r / W, global_batch * (r + 1) / W, global_batch);
 
@@ -125,8 +129,9 @@ StepResult Trainer::step() {
                                   stop_.requested() ? 1.0 : 0.0};
   session_.sum(shared.data(), int64_t(shared.size()));
 
-  Stopwatch watch(&times_.optimizer);
   StepResult result;
+  std::optional<Stopwatch> optimizing(&times_.optimizer);
+  result.samples = global_batch;
   result.loss = shared[0];
   result.lr = learning_rate();
   result.gradient_norm = std::sqrt(kCpuOps.squared_norm(gradients_.size(), gradients_.data(), queue_));
@@ -137,7 +142,8 @@ StepResult Trainer::step() {
   } else {
     state_.skipped_in_row = 0;
     ++state_.updates;
-    const double clip = options_.clip > 0 ? std::min(1.0, options_.clip / (result.gradient_norm + 1e-6)) : 1.0;
+    const double clip =
+        options_.clip > 0 ? std::min(1.0, options_.clip / (result.gradient_norm + 1e-6)) : 1.0;
     // The average forgets its start sooner while it is young.
     const double young = double(1 + state_.updates) / double(10 + state_.updates);
     const AdamWStep step{.lr = float(result.lr),
@@ -148,20 +154,24 @@ StepResult Trainer::step() {
                          .step = state_.updates,
                          .gradient_scale = float(clip),
                          .ema_decay = float(std::min(options_.ema_decay, young))};
-    kCpuOps.adamw(step, gradients_.size(), gradients_.data(), state_.weights.data(), state_.m.data(), state_.v.data(),
-                  state_.ema.data(), queue_);
+    kCpuOps.adamw(step, gradients_.size(), gradients_.data(), state_.weights.data(), state_.m.data(),
+                  state_.v.data(), state_.ema.data(), queue_);
   }
+  optimizing.reset();
+  result.seconds = times_;
   ++state_.step;
   state_.position += global_batch;
-  if (state_.position >= samples) {
+  result.epoch_done = state_.position >= samples;
+  if (result.epoch_done) {
     state_.position = 0;
     ++state_.epoch;
   }
   state_.elapsed = shared[1];
   result.stop = shared[2] > 0;
   if (state_.skipped_in_row >= options_.max_nonfinite)
-    throw CollectiveError(cat("loss or gradient was not finite in ", state_.skipped_in_row, " steps in a row (last: loss ",
-                              result.loss, ", gradient norm ", result.gradient_norm, ", step ", state_.step,
+    throw CollectiveError(cat("loss or gradient was not finite in ", state_.skipped_in_row,
+                              " steps in a row (last: loss ", result.loss, ", gradient norm ",
+                              result.gradient_norm, ", step ", state_.step,
                               "); lower --lr or --clip, or check the data"));
   return result;
 }
@@ -170,22 +180,26 @@ ValidationResult Trainer::validate() {
   // Sums of squared error and of squared target: all, high noise, low noise, five bins.
   std::array<double, 16> sums{};
   const int64_t n = element_count(picture_), count = int64_t(data_.validation().size());
-  const int64_t W = session_.world_size(), r = session_.rank(), micro = std::max<int64_t>(1, options_.batch_size / W);
+  const int64_t W = session_.world_size(), r = session_.rank(),
+                micro = std::max<int64_t>(1, options_.batch_size / W);
   const LossSettings plain{.relative = false, .renoise_weight = 0, .flow_shift = 1, .seed = 0};
   WanActivations activations(Keep::kNothing);
   for (int64_t at = count * r / W; at < count * (r + 1) / W; at += micro) {
-    const std::span samples(data_.validation().data() + at, size_t(std::min(micro, count * (r + 1) / W - at)));
+    const std::span samples(data_.validation().data() + at,
+                            size_t(std::min(micro, count * (r + 1) / W - at)));
     const TrainingBatch batch = data_.load(samples, 1, plain, 0, 0, picture_, student_.config().text_dim);
     const int64_t B = batch.size();
     Buffer<float> velocity(B * n);
     student_.forward(state_.ema.data(),
-                     {picture_[1], picture_[2], batch.latents.data(), batch.timesteps.data(), &batch.text}, activations,
-                     velocity.data(), queue_);
+                     {picture_[1], picture_[2], batch.latents.data(), batch.timesteps.data(), &batch.text},
+                     activations, velocity.data(), queue_);
     std::vector<double> errors(size_t(B), 0.0);
-    kCpuOps.weighted_mse(B, n, velocity.data(), batch.target.data(), batch.weight.data(), errors.data(), nullptr, queue_);
+    kCpuOps.weighted_mse(B, n, velocity.data(), batch.target.data(), batch.weight.data(), errors.data(),
+                         nullptr, queue_);
     for (int64_t b = 0; b < B; ++b) {
       double square = 0;
-      for (int64_t j = b * n; j < (b + 1) * n; ++j) square += double(batch.target[size_t(j)]) * batch.target[size_t(j)];
+      for (int64_t j = b * n; j < (b + 1) * n; ++j)
+        square += double(batch.target[size_t(j)]) * batch.target[size_t(j)];
       const size_t expert = double(batch.timesteps[size_t(b)]) >= high_noise_from_ ? 1 : 2;
       const size_t bin = 3 + std::min<size_t>(4, size_t(5 * batch.sigmas[size_t(b)]));
       for (size_t k : {size_t(0), expert, bin}) {

@@ -12,7 +12,7 @@
 
 namespace wandistill {
 
-/// Seconds of one rank spent in each part of the work.
+/// Seconds that this rank spent in each part of one step.
 struct PhaseTimes {
   double data = 0, forward = 0, backward = 0, reduce_wait = 0, optimizer = 0;
 };
@@ -21,10 +21,14 @@ struct PhaseTimes {
 struct StepResult {
   double loss = 0, gradient_norm = 0, lr = 0;
   bool skipped = false;  // loss or gradient was not finite
-  bool stop = false;     // a signal or the time limit: no further step
+  bool stop = false;     // a signal came: no further step
+  bool epoch_done = false;
+  int64_t samples = 0;  // of all ranks
+  PhaseTimes seconds;   // of this rank
 };
 
-/// Relative error ||v_s - v_t||^2 / ||v_t||^2, in all, by expert and by fifths of sigma; NaN where nothing falls.
+/// Relative error ||v_s - v_t||^2 / ||v_t||^2, in all, by expert and by fifths of sigma; NaN where nothing
+/// falls.
 struct ValidationResult {
   double all = 0, high_noise = 0, low_noise = 0;
   std::array<double, 5> sigma_bin{};
@@ -32,7 +36,8 @@ struct ValidationResult {
 
 class Trainer {
  public:
-  /// picture: [C, h, w] of the latents. high_noise_from: timesteps from which the teacher's high-noise expert worked.
+  /// picture: [C, h, w] of the latents. high_noise_from: timesteps from which the teacher's high-noise expert
+  /// worked.
   Trainer(Session& session, const TrainOptions& options, const WanTransformer& student, const Dataset& data,
           const Shape& picture, const LossSettings& loss, double high_noise_from, TrainingState state,
           const StopSignals& stop, const Queue& queue);
@@ -41,15 +46,14 @@ class Trainer {
   /// Optimizer steps of the whole run, from num_epochs and num_steps.
   int64_t total_steps() const;
   bool finished() const;
-  /// The next optimizer step: this rank's share of the next global batch, the all-reduce, the update. Collective.
-  /// Throws CollectiveError after max_nonfinite skipped updates in a row.
+  /// The next optimizer step: this rank's share of the next global batch, the all-reduce, the update.
+  /// Collective. Throws CollectiveError after max_nonfinite skipped updates in a row.
   StepResult step();
   /// The error of the EMA weights on the held-out prompts. Collective; NaN if none are held out.
   ValidationResult validate();
 
   const TrainingState& state() const { return state_; }
   TrainingState& state() { return state_; }
-  const PhaseTimes& times() const { return times_; }
 
  private:
   double learning_rate() const;

@@ -30,8 +30,9 @@ struct RunIdentity {
 
 /// Writes the checkpoint atomically: logical tensors by name, the counters, the identity and the effective
 /// configuration (text).
-void save_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout, const TrainingState& state,
-                     const RunIdentity& identity, const std::string& effective_config);
+void save_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
+                     const TrainingState& state, const RunIdentity& identity,
+                     const std::string& effective_config);
 /// Throws Error naming the file and what is damaged or does not fit.
 TrainingState load_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
                               const RunIdentity& identity);

@@ -67,7 +67,7 @@ TEST_CASE("model index: the embedded teacher and variations") {
   const ModelIndex teacher = ModelIndex::load("data/tiny-wan");
   CHECK(teacher.boundary_ratio == 0.875);
   CHECK(teacher.has_transformer_2);
-  CHECK(teacher.image_size == 96);
+  CHECK(teacher.image_size == std::pair<int64_t, int64_t>(96, 96));
   CHECK(teacher.pipeline_class == "WanPipeline");
 
   const TemporaryFolder folder;

@@ -1,0 +1,139 @@
+// Timing for the bench programs: repeated runs, their median and spread, one table and the same rows as JSON
+// lines.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wandistill/buffer.h"
+#include "wandistill/json.h"
+#include "wandistill/philox.h"
+
+namespace wandistill::bench {
+
+/// Seconds per call. spread: the middle half of the runs, (75th - 25th percentile) / median; large means that
+/// the machine did something else meanwhile.
+struct Timing {
+  double median = 0, min = 0, spread = 0;
+  int64_t runs = 0;
+};
+
+inline double seconds_of(const std::function<void()>& work, int64_t calls) {
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < calls; ++i) work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / double(calls);
+}
+
+/// Two calls unmeasured, then runs of at least a millisecond each until `budget` seconds are over: 5 at
+/// least, 200 at most.
+inline Timing measure(const std::function<void()>& work, double budget = 0.4) {
+  const double first = std::min(seconds_of(work, 1), seconds_of(work, 1));
+  const int64_t calls = std::max<int64_t>(1, int64_t(1e-3 / std::max(first, 1e-9)));
+  std::vector<double> times;
+  for (double spent = 0; times.size() < 5 || (spent < budget && times.size() < 200);
+       spent += times.back() * double(calls))
+    times.push_back(seconds_of(work, calls));
+  std::sort(times.begin(), times.end());
+  const double median = times[times.size() / 2];
+  return {median, times.front(), (times[times.size() * 3 / 4] - times[times.size() / 4]) / median,
+          int64_t(times.size())};
+}
+
+/// Standard normal numbers times `scale`; another `stream` gives others.
+inline Buffer<float> gaussian(int64_t count, uint64_t stream, float scale = 1) {
+  Buffer<float> out(count);
+  fill_gaussian(1, stream, 0, count, out.data());
+  for (float& value : out) value *= scale;
+  return out;
+}
+
+inline std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown CPU";
+}
+
+/// One row: what was timed, how much work a call is, and what it is held against.
+struct Row {
+  std::string name, shape;
+  Timing time;
+  double work = 0;  // per call, in units of 1e9: GFLOP, GB; 0: no rate
+  std::string unit = "GFLOP/s";
+  double ceiling = 0;  // in `unit`, measured in the same run; 0: none
+  std::optional<double> twin_seconds = std::nullopt;
+};
+
+/// Prints rows as they come, and all of them as JSON lines at the end.
+class Report {
+ public:
+  Report(std::string program, int threads)
+      : program_(std::move(program)), threads_(threads), cpu_(cpu_name()) {
+    std::printf("%s: %s, %d %s; wandistill %s\n", program_.c_str(), cpu_.c_str(), threads_,
+                threads_ == 1 ? "thread" : "threads", WANDISTILL_VERSION);
+    std::printf("%-20s %-30s %10s %10s %7s %18s %8s %8s\n", "", "shape", "median ms", "min ms", "spread",
+                "rate", "ceiling", "x twin");
+  }
+  ~Report() {
+    for (const Json& line : lines_) std::printf("%s\n", line.dump().c_str());
+  }
+  Report(const Report&) = delete;
+  Report& operator=(const Report&) = delete;
+
+  void add(const Row& row) {
+    const double rate = row.work / row.time.median;
+    std::printf("%-20s %-30s %10.4f %10.4f %6.1f%%", row.name.c_str(), row.shape.c_str(),
+                row.time.median * 1e3, row.time.min * 1e3, row.time.spread * 100);
+    Json line = {{"bench", program_},
+                 {"name", row.name},
+                 {"shape", row.shape},
+                 {"threads", threads_},
+                 {"cpu", cpu_},
+                 {"median_seconds", row.time.median},
+                 {"min_seconds", row.time.min},
+                 {"spread", row.time.spread},
+                 {"runs", row.time.runs}};
+    std::printf(" %10s", row.work > 0 ? number(rate, "%.2f").c_str() : "");
+    std::printf(" %-7s", row.work > 0 ? row.unit.c_str() : "");
+    std::printf(" %8s", row.ceiling > 0 ? number(rate / row.ceiling * 100, "%.0f%%").c_str() : "");
+    std::printf(" %8s\n",
+                row.twin_seconds ? number(*row.twin_seconds / row.time.median, "%.1f").c_str() : "");
+    std::fflush(stdout);
+    if (row.work > 0) {
+      line["rate"] = rate;
+      line["unit"] = row.unit;
+    }
+    if (row.ceiling > 0) line["ceiling"] = row.ceiling;
+    if (row.twin_seconds) line["twin_seconds"] = *row.twin_seconds;
+    lines_.push_back(std::move(line));
+  }
+
+ private:
+  static std::string number(double value, const char* format) {
+    char text[32];
+    std::snprintf(text, sizeof text, format, value);
+    return text;
+  }
+
+  std::string program_;
+  int threads_;
+  std::string cpu_;
+  std::vector<Json> lines_;
+};
+
+/// OMP_NUM_THREADS, or the cores that this process may run on. To be asked before the first matrix product,
+/// which sets OpenMP's own number to one.
+inline int bench_threads() {
+  return omp_get_max_threads();
+}
+
+}  // namespace wandistill::bench

@@ -1,0 +1,79 @@
+// One picture from prompt to pixels: the embedded teacher (two experts, guided, 25 steps) and the embedded
+// student's sizes (10 steps, not guided; random weights, which take as long as trained ones).
+#include "bench/measure.h"
+#include "wandistill/error.h"
+#include "wandistill/pipeline.h"
+#include "wandistill/sampler.h"
+#include "wandistill/student_config.h"
+
+namespace wandistill::bench {
+namespace {
+
+constexpr const char* kPrompt = "a large red star on the left of a blue background";
+
+struct Subject {
+  std::string name;
+  GuidedModel model;
+  int64_t steps;
+};
+
+void draw(Report& report, const Queue& queue, Pipeline& pipeline, const Subject& subject, int64_t height,
+          int64_t width) {
+  const auto [h, w] = pipeline.latent_size(height, width);
+  GuidedVelocity velocity(subject.model);
+  const SamplingSettings settings{SamplerKind::kDdim, subject.steps, pipeline.scheduler()};
+  PictureSampler sampler(velocity, settings, pipeline.vae(), h, w);
+  const TextEmbedding text = pipeline.encode(kPrompt, queue);
+  std::vector<float> x(size_t(sampler.latent_count())), x0 = x;
+
+  const auto denoise = [&](const TextEmbedding& embedding) {
+    picture_noise(0, 0, int64_t(x.size()), x.data());
+    sampler.denoise(embedding, x.data(), queue);
+  };
+  denoise(text);
+  x0 = x;
+  const std::string pixels = cat(width, " x ", height);
+  const std::string steps =
+      cat(pixels, ", ", subject.steps, " steps", subject.model.guided() ? ", guided" : "");
+  constexpr double kSeconds = 2;
+  report.add({.name = subject.name + " encode",
+              .shape = cat(text.tokens, " tokens"),
+              .time = measure([&] { pipeline.encode(kPrompt, queue); }, kSeconds)});
+  report.add(
+      {.name = subject.name + " denoise", .shape = steps, .time = measure([&] { denoise(text); }, kSeconds)});
+  report.add({.name = subject.name + " decode",
+              .shape = pixels,
+              .time = measure([&] { sampler.decode(x0.data(), queue); }, kSeconds)});
+  const auto picture = [&] {
+    denoise(pipeline.encode(kPrompt, queue));
+    sampler.decode(x.data(), queue);
+  };
+  report.add({.name = subject.name + " picture",
+              .shape = steps,
+              .time = measure(picture, kSeconds),
+              .work = 1,
+              .unit = "1/s"});
+}
+
+void run() {
+  const int threads = bench_threads();
+  Report report("sampling", threads);
+  const Queue queue{threads};
+  Pipeline pipeline("data/tiny-wan");
+  const StudentConfig config = StudentConfig::load("data/student_tiny.json");
+  const TextEmbedding negative = pipeline.encode("", queue);
+  draw(report, queue, pipeline, {"teacher", pipeline.guided(4, 3, &negative), 25}, config.image_height,
+       config.image_width);
+
+  const WanTransformer student(config.to_wan_config());
+  const Buffer<float> weights = gaussian(student.layout().total(), 1, 0.02f);
+  draw(report, queue, pipeline, {"student", {.transformer = &student, .high_noise = weights.data()}, 10},
+       config.image_height, config.image_width);
+}
+
+}  // namespace
+}  // namespace wandistill::bench
+
+int main() {
+  wandistill::bench::run();
+}

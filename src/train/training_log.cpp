@@ -1,0 +1,73 @@
+#include "src/train/training_log.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "wandistill/error.h"
+#include "wandistill/progress.h"
+
+namespace wandistill {
+
+TrainingLog::TrainingLog(const std::filesystem::path& output, bool enabled)
+    : enabled_(enabled), path_(output / "metrics.jsonl") {
+  if (!enabled_) return;
+  out_.open(path_, std::ios::app);
+  if (!out_) fail(path_.string(), ": cannot be opened for appending");
+}
+
+void TrainingLog::write(const Json& line) {
+  if (!enabled_) return;
+  out_ << line.dump() << std::endl;
+  if (!out_) fail(path_.string(), ": cannot be written; is the disk full?");
+}
+
+void TrainingLog::teacher(double seconds) {
+  write({{"teacher_seconds", seconds}});
+}
+
+void TrainingLog::step(const TrainingState& state, const StepResult& result, double seconds) {
+  write({{"step", state.step},
+         {"loss", result.loss},
+         {"gradient_norm", result.gradient_norm},
+         {"lr", result.lr},
+         {"skipped", result.skipped},
+         {"samples_per_second", double(result.samples) / seconds},
+         {"seconds",
+          {{"data", result.seconds.data},
+           {"forward", result.seconds.forward},
+           {"backward", result.seconds.backward},
+           {"all_reduce_wait", result.seconds.reduce_wait},
+           {"optimizer", result.seconds.optimizer}}}});
+  if (result.skipped && enabled_)
+    print_line(cat("step ", state.step, ": loss or gradient is not finite; update skipped (", state.skipped,
+                   " so far)"));
+}
+
+void TrainingLog::epoch(const TrainingState& state, const EpochSummary& s) {
+  const double rate = double(s.samples) / std::max(s.seconds, 1e-9);
+  const ValidationResult& v = s.validation;
+  write({{"epoch", s.epoch},
+         {"step", state.step},
+         {"loss", s.loss},
+         {"validation_error", v.all},
+         {"validation_error_high_noise", v.high_noise},
+         {"validation_error_low_noise", v.low_noise},
+         {"validation_error_by_sigma", v.sigma_bin},
+         {"samples_per_second", rate},
+         {"sampling_seconds", s.sampling_seconds},
+         {"skipped_updates", state.skipped},
+         {"elapsed_seconds", state.elapsed}});
+  if (!enabled_) return;
+  print_line(cat("epoch ", s.epoch, ": loss ", short_number(s.loss), ", validation error ",
+                 short_number(v.all), " (high noise ", short_number(v.high_noise), ", low noise ",
+                 short_number(v.low_noise), "), ", short_number(rate), " samples/s",
+                 s.best ? ", best so far" : ""));
+}
+
+std::string short_number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+}  // namespace wandistill

@@ -1,0 +1,45 @@
+// What training says: one line per epoch for people, metrics.jsonl for machines.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "src/train/trainer.h"
+#include "wandistill/json.h"
+
+namespace wandistill {
+
+/// One epoch, or the part of one that ended the run.
+struct EpochSummary {
+  int64_t epoch = 0, steps = 0, samples = 0;
+  double loss = 0;              // mean over the steps that were not skipped
+  double seconds = 0;           // with validation and checkpoint
+  double sampling_seconds = 0;  // drawing pictures
+  ValidationResult validation;
+  bool best = false;
+};
+
+/// On ranks other than the first (enabled false) it says nothing.
+class TrainingLog {
+ public:
+  /// Appends to output/metrics.jsonl: one JSON object per line.
+  TrainingLog(const std::filesystem::path& output, bool enabled);
+
+  void teacher(double seconds);
+  void step(const TrainingState& state, const StepResult& result, double seconds);
+  void epoch(const TrainingState& state, const EpochSummary& summary);
+
+ private:
+  /// Throws Error if the line cannot be written. Numbers that are not finite become null, as JSON has none.
+  void write(const Json& line);
+
+  bool enabled_;
+  std::filesystem::path path_;
+  std::ofstream out_;
+};
+
+/// Four significant digits.
+std::string short_number(double value);
+
+}  // namespace wandistill
