@@ -29,9 +29,9 @@ template <class... Parts>
 }
 
 /// A broken promise inside the program (never bad user input): names the expression and the place.
-#define WD_REQUIRE(condition)                                                                   \
-  do {                                                                                          \
-    if (!(condition))                                                                           \
+#define WD_REQUIRE(condition)                                                                            \
+  do {                                                                                                   \
+    if (!(condition))                                                                                    \
       ::wandistill::fail("internal error: ", #condition, " does not hold at ", __FILE__, ":", __LINE__); \
   } while (0)
 

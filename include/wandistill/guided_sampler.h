@@ -11,15 +11,15 @@
 
 namespace wandistill {
 
-/// One or two transformers and how they are guided. Wan 2.2: the high-noise expert works while the timestep is at
-/// least boundary_ratio * 1000, the low-noise expert below.
+/// One or two transformers and how they are guided. Wan 2.2: the high-noise expert works while the timestep
+/// is at least boundary_ratio * 1000, the low-noise expert below.
 struct GuidedModel {
   const WanTransformer* transformer = nullptr;
-  const float* high_noise = nullptr;       // weights
-  const float* low_noise = nullptr;        // weights; null: the first expert does it all
+  const float* high_noise = nullptr;  // weights
+  const float* low_noise = nullptr;   // weights; null: the first expert does it all
   double boundary_ratio = 0;
-  double guidance = 1, guidance_2 = 1;     // of the high- and low-noise expert; on if `guidance` > 1
-  const TextEmbedding* negative = nullptr; // the encoded negative prompt; needed with guidance
+  double guidance = 1, guidance_2 = 1;      // of the high- and low-noise expert; on if `guidance` > 1
+  const TextEmbedding* negative = nullptr;  // the encoded negative prompt; needed with guidance
 
   bool guided() const { return guidance > 1; }
 };
@@ -30,7 +30,8 @@ class GuidedVelocity {
   explicit GuidedVelocity(const GuidedModel& model);
 
   /// latents and velocity [B, C, h, w], texts B embeddings, timestep in [0, 1000] as the network is told; it
-  /// chooses the expert too. The two forwards of one picture run as a batch; pictures do not influence each other.
+  /// chooses the expert too. The two forwards of one picture run as a batch; pictures do not influence each
+  /// other.
   void operator()(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float timestep,
                   const float* latents, float* velocity, const Queue& queue);
   const GuidedModel& model() const { return model_; }
@@ -51,12 +52,13 @@ struct SamplingSettings {
   SchedulerConfig scheduler;  // shift, and UniPC's order and correctors
 };
 
-/// Called before step i leaves x: sigma, x and velocity [B, C, h, w] at that point. False ends the sampling early.
+/// Called before step i leaves x: sigma, x and velocity [B, C, h, w] at that point. False ends the sampling
+/// early.
 using SamplingStep = std::function<bool(int64_t i, float sigma, const float* x, const float* velocity)>;
 
 /// Takes x [B, C, h, w] from noise to x0. False if `on_step` ended it.
 bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
-                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x, const Queue& queue,
-                    const SamplingStep& on_step = {});
+                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
+                    const Queue& queue, const SamplingStep& on_step = {});
 
 }  // namespace wandistill

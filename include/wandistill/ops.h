@@ -1,5 +1,5 @@
-// The ops that the transformer is made of, as one table, so that the same model runs on the fast CPU kernels or on
-// their plain twins.
+// The ops that the transformer is made of, as one table, so that the same model runs on the fast CPU kernels
+// or on their plain twins.
 #pragma once
 
 #include "wandistill/ops/activation.h"

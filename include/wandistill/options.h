@@ -1,4 +1,5 @@
-// What the command line decides: one struct per subcommand. src/cli declares each option once, with its help text.
+// What the command line decides: one struct per subcommand. src/cli declares each option once, with its help
+// text.
 #pragma once
 
 #include <cstdint>
@@ -9,36 +10,36 @@ namespace wandistill {
 
 /// Where the teacher's weights are and how it samples.
 struct TeacherOptions {
-  std::string teacher_path;      // folder in the diffusers layout, or a name in the local Hugging Face cache
+  std::string teacher_path;  // folder in the diffusers layout, or a name in the local Hugging Face cache
   std::string teacher_dtype = "float32";
   int64_t teacher_steps = 25;
   std::string teacher_sampler = "ddim";  // ddim | unipc
-  double guidance = 4.0;         // high-noise expert
-  double guidance_2 = 3.0;       // low-noise expert
+  double guidance = 4.0;                 // high-noise expert
+  double guidance_2 = 3.0;               // low-noise expert
   std::string negative_prompt;
-  double flow_shift = 0;         // 0: as the folder's scheduler says
+  double flow_shift = 0;  // 0: as the folder's scheduler says
 };
 
 /// `wandistill train`
 struct TrainOptions {
   TeacherOptions teacher;
   std::string student_config;
-  std::string data_path;         // a text file, one prompt per line
+  std::string data_path;  // a text file, one prompt per line
   std::string output_dir;
   std::string device = "auto";
-  bool distributed = false;      // accepted: the world size is MPI's
+  bool distributed = false;  // accepted: the world size is MPI's
   uint64_t seed = 0;
 
-  std::string cache_dir;         // empty: output_dir/cache
-  int64_t repetitions = 1;       // trajectories per prompt, each from its own noise
-  int64_t teacher_batch = 8;     // prompts that the teacher denoises at once
+  std::string cache_dir;      // empty: output_dir/cache
+  int64_t repetitions = 1;    // trajectories per prompt, each from its own noise
+  int64_t teacher_batch = 8;  // prompts that the teacher denoises at once
 
-  std::string init = "pca";      // slice | pca | random
+  std::string init = "pca";  // slice | pca | random
   int64_t num_epochs = 100;
-  int64_t num_steps = 0;         // optimizer steps at most; 0: no limit
-  double max_minutes = 0;        // training time at most, the schedule follows it; 0: no limit
-  int64_t batch_size = 32;       // global: all ranks together, per optimizer step
-  int64_t micro_batch = 0;       // samples of a rank per forward pass; 0: its whole share
+  int64_t num_steps = 0;    // optimizer steps at most; 0: no limit
+  double max_minutes = 0;   // training time at most, the schedule follows it; 0: no limit
+  int64_t batch_size = 32;  // global: all ranks together, per optimizer step
+  int64_t micro_batch = 0;  // samples of a rank per forward pass; 0: its whole share
   bool gradient_checkpointing = false;
   double lr = 2e-3;
   int64_t warmup_steps = 50;
@@ -48,27 +49,27 @@ struct TrainOptions {
   double clip = 1.0;
   double ema_decay = 0.999;
   std::string sigma_weighting = "relative";  // uniform | relative
-  double renoise_weight = 0.0;   // lambda of the re-noised x0 term
+  double renoise_weight = 0.0;               // lambda of the re-noised x0 term
   double validation_fraction = 0.05;
-  int64_t max_nonfinite = 10;    // skipped updates in a row that end the run
+  int64_t max_nonfinite = 10;  // skipped updates in a row that end the run
 
   bool save_samples = false;
   std::vector<std::string> sample_prompts;  // empty: the first 4 of the data
-  int64_t sample_interval = 1;   // epochs
+  int64_t sample_interval = 1;              // epochs
   int64_t sample_steps = 10;
   uint64_t sample_seed = 1;
-  std::string sample_dir;        // empty: output_dir/samples
+  std::string sample_dir;  // empty: output_dir/samples
 
   int64_t checkpoint_interval = 1;  // epochs
   int64_t keep_checkpoints = 3;
-  std::string resume = "auto";   // auto | none | a checkpoint file
+  std::string resume = "auto";  // auto | none | a checkpoint file
 };
 
 /// `wandistill sample`
 struct SampleOptions {
-  std::string model;             // a teacher's or a student's folder
+  std::string model;  // a teacher's or a student's folder
   std::vector<std::string> prompts;
-  std::string prompt_file;       // or: one prompt per line
+  std::string prompt_file;  // or: one prompt per line
   std::string out;
   std::string device = "auto";
   std::string dtype = "float32";
@@ -78,22 +79,22 @@ struct SampleOptions {
   double guidance_2 = -1;        // negative: 3 for a teacher's default, else as guidance
   std::string negative_prompt;
   uint64_t seed = 0;
-  int64_t height = 0, width = 0; // pixels; 0: the model folder's default
-  std::string noise;             // FILE.h5:dataset, [C, 1, h, w] or [n, C, 1, h, w]
-  std::string save_latents;      // FILE.h5
+  int64_t height = 0, width = 0;  // pixels; 0: the model folder's default
+  std::string noise;              // FILE.h5:dataset, [C, 1, h, w] or [n, C, 1, h, w]
+  std::string save_latents;       // FILE.h5
 };
 
 /// `wandistill decode`
 struct DecodeOptions {
-  std::string model;             // a folder with a vae
-  std::string latents;           // FILE.h5:dataset, [C, 1, h, w] or [n, C, 1, h, w]
-  bool normalised = true;        // latents as the transformer sees them (false: as the VAE does)
+  std::string model;       // a folder with a vae
+  std::string latents;     // FILE.h5:dataset, [C, 1, h, w] or [n, C, 1, h, w]
+  bool normalised = true;  // latents as the transformer sees them (false: as the VAE does)
   std::string out;
 };
 
 /// `wandistill inspect`
 struct InspectOptions {
-  std::string path;              // a teacher, student, cache or checkpoint
+  std::string path;  // a teacher, student, cache or checkpoint
 };
 
 }  // namespace wandistill

@@ -1,4 +1,5 @@
-// A text-to-image pipeline folder in the diffusers layout, teacher or student, its parts loaded when first needed.
+// A text-to-image pipeline folder in the diffusers layout, teacher or student, its parts loaded when first
+// needed.
 #pragma once
 
 #include <filesystem>
@@ -18,8 +19,8 @@ namespace wandistill {
 
 class Pipeline {
  public:
-  /// A folder, or a name in the local Hugging Face cache. Reads the configs and checks that the parts fit together;
-  /// weights are read when first asked for.
+  /// A folder, or a name in the local Hugging Face cache. Reads the configs and checks that the parts fit
+  /// together; weights are read when first asked for.
   explicit Pipeline(const std::string& name);
 
   const std::filesystem::path& folder() const { return index_.folder; }
@@ -41,7 +42,8 @@ class Pipeline {
   /// Latent rows and columns of a picture of this many pixels; an error if the sizes do not fit the patches.
   std::pair<int64_t, int64_t> latent_size(int64_t height, int64_t width) const;
 
-  /// Changes when the configs or the weights do: a hash of every config and tensor header and of pieces of the data.
+  /// Changes when the configs or the weights do: a hash of every config and tensor header and of pieces of
+  /// the data.
   uint64_t fingerprint() const;
 
  private:

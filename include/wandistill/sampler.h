@@ -13,16 +13,16 @@
 
 namespace wandistill {
 
-/// Standard normal noise [count] of one prompt's picture: depends on the seed, the prompt's index and the element
-/// alone, never on rank, world size or batch.
+/// Standard normal noise [count] of one prompt's picture: depends on the seed, the prompt's index and the
+/// element alone, never on rank, world size or batch.
 void picture_noise(uint64_t seed, int64_t prompt_index, int64_t count, float* out);
 
 /// Draws pictures of one size, one at a time.
 class PictureSampler {
  public:
   /// h, w: of the latents. `velocity` and `vae` must outlive this.
-  PictureSampler(GuidedVelocity& velocity, const SamplingSettings& settings, const WanVaeDecoder& vae, int64_t h,
-                 int64_t w);
+  PictureSampler(GuidedVelocity& velocity, const SamplingSettings& settings, const WanVaeDecoder& vae,
+                 int64_t h, int64_t w);
 
   /// x [C, h, w]: from noise to x0. Throws Error if the result is not finite.
   void denoise(const TextEmbedding& text, float* x, const Queue& queue);
@@ -38,6 +38,7 @@ class PictureSampler {
 };
 
 /// Normalised latents [C, h, w] to an 8-bit picture.
-Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w, const Queue& queue);
+Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
+                     const Queue& queue);
 
 }  // namespace wandistill

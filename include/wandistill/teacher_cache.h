@@ -34,12 +34,14 @@ struct CacheSettings {
 struct CacheItem {
   std::string prompt;
   int64_t repetition = 0;
-  /// The Philox stream of its noise: depends on prompt and repetition alone, not on the order of a prompt file.
+  /// The Philox stream of its noise: depends on prompt and repetition alone, not on the order of a prompt
+  /// file.
   uint64_t noise_stream() const;
   auto operator<=>(const CacheItem&) const = default;
 };
 
-/// A folder of shards, shard_rank_R_NNNN.h5, each complete or absent. A shard of n trajectories with P points holds
+/// A folder of shards, shard_rank_R_NNNN.h5, each complete or absent. A shard of n trajectories with P points
+/// holds
 ///   settings           JSON of CacheSettings
 ///   prompt [n] strings, repetition [n] int64
 ///   text/rows [sum of tokens, Dt], text/offsets [n + 1] int64: embeddings without padding
@@ -48,8 +50,8 @@ struct CacheItem {
 ///   x0 [n, C, h, w]
 class TeacherCache {
  public:
-  /// Opens every shard of the folder (none is fine). A shard that is damaged or was made with other settings is an
-  /// error naming it and the setting. Not collective.
+  /// Opens every shard of the folder (none is fine). A shard that is damaged or was made with other settings
+  /// is an error naming it and the setting. Not collective.
   TeacherCache(const std::filesystem::path& folder, const CacheSettings& settings);
 
   /// Trajectories in the cache; `find` gives -1 if there is none.
@@ -79,10 +81,11 @@ class TeacherCache {
   std::vector<float> sigmas_;
 };
 
-/// Completes the cache in `folder` for every prompt and repetition: the missing trajectories are dealt over the ranks,
-/// item i to rank i mod W, `batch` at a time. Collective. False if a signal stopped it; what was computed is kept.
+/// Completes the cache in `folder` for every prompt and repetition: the missing trajectories are dealt over
+/// the ranks, item i to rank i mod W, `batch` at a time. Collective. False if a signal stopped it; what was
+/// computed is kept.
 bool fill_teacher_cache(Session& session, const std::filesystem::path& folder, const CacheSettings& settings,
-                        Pipeline& teacher, const std::vector<std::string>& prompts, int64_t repetitions, int64_t batch,
-                        const StopSignals& stop, const Queue& queue);
+                        Pipeline& teacher, const std::vector<std::string>& prompts, int64_t repetitions,
+                        int64_t batch, const StopSignals& stop, const Queue& queue);
 
 }  // namespace wandistill

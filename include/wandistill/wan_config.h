@@ -25,7 +25,8 @@ struct WanConfig {
   /// Tokens of a picture with latents [h, w]; an error if the patches do not cover it exactly.
   int64_t tokens(int64_t h, int64_t w) const;
 
-  /// Reads `folder`/config.json (a WanTransformer3DModel); values that are not supported are errors naming the key.
+  /// Reads `folder`/config.json (a WanTransformer3DModel); values that are not supported are errors naming
+  /// the key.
   static WanConfig load(const std::filesystem::path& folder);
   static WanConfig parse(const std::string& json_text, const std::string& where);
   /// The config.json that diffusers reads.
@@ -41,8 +42,8 @@ struct ParameterInfo {
   int64_t offset, size;
 };
 
-/// All parameters of a transformer in one flat buffer: embedders first, then block by block, then the output head,
-/// so that each of these groups is contiguous.
+/// All parameters of a transformer in one flat buffer: embedders first, then block by block, then the output
+/// head, so that each of these groups is contiguous.
 class ParameterLayout {
  public:
   explicit ParameterLayout(const WanConfig& config);
@@ -51,7 +52,8 @@ class ParameterLayout {
   int64_t total() const { return total_; }
   /// Throws if there is none of that name.
   const ParameterInfo& at(const std::string& name) const;
-  /// Groups in the order in which the backward pass completes them: head, last block ... first block, embedders.
+  /// Groups in the order in which the backward pass completes them: head, last block ... first block,
+  /// embedders.
   const std::vector<Range>& gradient_order() const { return gradient_order_; }
 
  private:

@@ -1,5 +1,5 @@
-// The Wan 2.2 diffusion transformer on single frames, forward and backward: teacher's experts and student alike.
-// Reference: diffusers' models/transformers/transformer_wan.py (WanTransformer3DModel).
+// The Wan 2.2 diffusion transformer on single frames, forward and backward: teacher's experts and student
+// alike. Reference: diffusers' models/transformers/transformer_wan.py (WanTransformer3DModel).
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,10 @@ enum class Keep {
 
 /// Inputs of a forward pass; the pointers must stay valid until the backward pass is done.
 struct WanInput {
-  int64_t height, width;    // of the latents
-  const float* latents;     // [B, in_channels, h, w]
-  const float* timesteps;   // [B], 1000 * sigma
-  const TextBatch* text;    // B prompts
+  int64_t height, width;   // of the latents
+  const float* latents;    // [B, in_channels, h, w]
+  const float* timesteps;  // [B], 1000 * sigma
+  const TextBatch* text;   // B prompts
 };
 
 /// The activations of one forward pass. Grows to the largest pass it was used for; one pass at a time.
@@ -60,11 +60,12 @@ class WanTransformer {
   /// velocity [B, out_channels, h, w].
   void forward(const float* weights, const WanInput& input, WanActivations& activations, float* velocity,
                const Queue& queue) const;
-  /// gradients += d loss / d weights, from dvelocity = d loss / d velocity of the last forward pass with these
-  /// weights, input and activations (which must keep more than nothing). dlatents [B, in_channels, h, w] is not
-  /// formed: no caller needs it.
-  void backward(const float* weights, const WanInput& input, WanActivations& activations, const float* dvelocity,
-                float* gradients, const Queue& queue, const GradientsReady& ready = {}) const;
+  /// gradients += d loss / d weights, from dvelocity = d loss / d velocity of the last forward pass with
+  /// these weights, input and activations (which must keep more than nothing). dlatents [B, in_channels, h,
+  /// w] is not formed: no caller needs it.
+  void backward(const float* weights, const WanInput& input, WanActivations& activations,
+                const float* dvelocity, float* gradients, const Queue& queue,
+                const GradientsReady& ready = {}) const;
 
  private:
   struct Pass;
@@ -80,8 +81,8 @@ class WanTransformer {
   const Ops& ops_;
 };
 
-/// Reads all weights of the transformer in `folder` (sharded safetensors) as float32 into a flat buffer. A tensor
-/// that is missing, unknown or of another shape is an error naming file, tensor, expected and found.
+/// Reads all weights of the transformer in `folder` (sharded safetensors) as float32 into a flat buffer. A
+/// tensor that is missing, unknown or of another shape is an error naming file, tensor, expected and found.
 Buffer<float> load_wan_weights(const std::filesystem::path& folder, const ParameterLayout& layout);
 
 /// cos and sin [L, D / 2] of the three-axis rotary embedding of a single frame's tokens: of the D channels,

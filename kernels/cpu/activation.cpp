@@ -9,7 +9,9 @@ namespace {
 constexpr int64_t kBlock = 16384;
 constexpr float kGelu = 0.7978845608f, kCubic = 0.044715f;
 
-inline float logistic(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
+inline float logistic(float x) {
+  return 1.0f / (1.0f + fast_exp(-x));
+}
 
 }  // namespace
 

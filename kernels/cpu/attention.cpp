@@ -1,5 +1,5 @@
-// Flash attention on tiles of kQueryTile x kKeyTile scores. One (sample, head) pair is one piece of work, so the
-// order of additions depends on the shape alone; the tile products are oneDNN's.
+// Flash attention on tiles of kQueryTile x kKeyTile scores. One (sample, head) pair is one piece of work, so
+// the order of additions depends on the shape alone; the tile products are oneDNN's.
 #include "wandistill/ops/attention.h"
 
 #include <algorithm>
@@ -17,13 +17,15 @@ namespace {
 constexpr int64_t kQueryTile = 64, kKeyTile = 256;
 
 /// s [rows, keys] = q k^T for one head of strided q and k.
-void score_tile(const AttentionShape& s, int64_t rows, int64_t keys, const float* q, const float* k, float* tile) {
+void score_tile(const AttentionShape& s, int64_t rows, int64_t keys, const float* q, const float* k,
+                float* tile) {
   const int64_t stride = s.heads * s.head_dim;
   matmul_serial({rows, keys, s.head_dim, false, true, stride, stride, keys}, q, k, tile);
 }
 
 /// tile = scale tile, plus the bias on its last column if the tile ends the sample's keys.
-void scale_and_bias(const AttentionShape& s, int64_t b, bool ends_keys, int64_t rows, int64_t keys, float* tile) {
+void scale_and_bias(const AttentionShape& s, int64_t b, bool ends_keys, int64_t rows, int64_t keys,
+                    float* tile) {
 #pragma omp simd
   for (int64_t i = 0; i < rows * keys; ++i) tile[i] *= s.scale;
   if (s.last_key_bias && ends_keys)
@@ -65,7 +67,8 @@ void attention_forward(const AttentionShape& s, const float* q, const float* k, 
         if (j0 > 0)
           for (int64_t d = 0; d < D; ++d) o[i * stride + d] *= keep;
       }
-      matmul_serial({rows, D, n, false, false, n, stride, stride, j0 == 0 ? 0.0f : 1.0f}, tile.data(), v + at, o);
+      matmul_serial({rows, D, n, false, false, n, stride, stride, j0 == 0 ? 0.0f : 1.0f}, tile.data(), v + at,
+                    o);
     }
     for (int64_t i = 0; i < rows; ++i) {
       const float inverse = 1.0f / sum[i];
@@ -75,9 +78,9 @@ void attention_forward(const AttentionShape& s, const float* q, const float* k, 
   });
 }
 
-void attention_backward(const AttentionShape& s, const float* q, const float* k, const float* v, const float* out,
-                        const float* log_sum_exp, const float* dout, float* dq, float* dk, float* dv,
-                        const Queue& queue) {
+void attention_backward(const AttentionShape& s, const float* q, const float* k, const float* v,
+                        const float* out, const float* log_sum_exp, const float* dout, float* dq, float* dk,
+                        float* dv, const Queue& queue) {
   const int64_t D = s.head_dim, stride = s.heads * D;
   parallel_for(queue, s.batch * s.heads, [&](int64_t work) {
     const int64_t b = work / s.heads, h = work % s.heads;

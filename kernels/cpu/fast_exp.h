@@ -7,8 +7,8 @@
 
 namespace wandistill::cpu {
 
-/// exp(x) within 2 ulp for x in [-87, 88], clamped outside (so exp(-inf) is about 1e-38, not 0; NaN stays NaN).
-/// Range reduction to 2^n e^r, |r| <= ln(2) / 2, and a degree 6 polynomial (Cephes' coefficients).
+/// exp(x) within 2 ulp for x in [-87, 88], clamped outside (so exp(-inf) is about 1e-38, not 0; NaN stays
+/// NaN). Range reduction to 2^n e^r, |r| <= ln(2) / 2, and a degree 6 polynomial (Cephes' coefficients).
 inline float fast_exp(float x) {
   // Comparisons in this order let a NaN through.
   x = x < -87.0f ? -87.0f : x;

@@ -12,8 +12,8 @@ constexpr int64_t kRowBlock = 32, kChannelBlock = 64;
 
 }  // namespace
 
-void layer_norm_forward(const LayerNormShape& s, const float* x, const float* scale, const float* shift, float* y,
-                        float* mean, float* rstd, const Queue& queue) {
+void layer_norm_forward(const LayerNormShape& s, const float* x, const float* scale, const float* shift,
+                        float* y, float* mean, float* rstd, const Queue& queue) {
   const int64_t C = s.channels;
   parallel_blocks(queue, s.batch * s.tokens, kRowBlock, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -103,7 +103,8 @@ void gated_residual_forward(int64_t batch, int64_t tokens, int64_t channels, int
 }
 
 void gated_residual_backward(int64_t batch, int64_t tokens, int64_t channels, int64_t stride, const float* y,
-                             const float* gate, const float* dout, float* dy, float* dgate, const Queue& queue) {
+                             const float* gate, const float* dout, float* dy, float* dgate,
+                             const Queue& queue) {
   const int64_t blocks = (channels + kChannelBlock - 1) / kChannelBlock;
   parallel_for(queue, batch * blocks, [&](int64_t work) {
     const int64_t b = work / blocks, c0 = work % blocks * kChannelBlock;

@@ -1,8 +1,9 @@
-// Products by oneDNN, cut into row blocks that depend on the shape alone; each block is one single-threaded call.
+// Products by oneDNN, cut into row blocks that depend on the shape alone; each block is one single-threaded
+// call.
 #include "wandistill/ops/matmul.h"
 
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
 
@@ -15,8 +16,8 @@ namespace {
 constexpr int64_t kRowBlock = 192;
 
 void sgemm(const MatmulShape& s, const float* a, const float* b, float* c) {
-  const dnnl_status_t status = dnnl_sgemm(s.transpose_a ? 'T' : 'N', s.transpose_b ? 'T' : 'N', s.m, s.n, s.k, 1.0f, a,
-                                          s.lda, b, s.ldb, s.beta, c, s.ldc);
+  const dnnl_status_t status = dnnl_sgemm(s.transpose_a ? 'T' : 'N', s.transpose_b ? 'T' : 'N', s.m, s.n, s.k,
+                                          1.0f, a, s.lda, b, s.ldb, s.beta, c, s.ldc);
   if (status != dnnl_success)
     fail("dnnl_sgemm failed with status ", int(status), " for m ", s.m, ", n ", s.n, ", k ", s.k);
 }
@@ -51,19 +52,20 @@ void matmul(const MatmulShape& s, const float* a, const float* b, float* c, cons
   });
 }
 
-void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias, float* y,
-                    const Queue& queue) {
+void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias,
+                    float* y, const Queue& queue) {
   parallel_blocks(queue, m, kRowBlock, [&](int64_t begin, int64_t end) {
     if (bias)
       for (int64_t i = begin; i < end; ++i) std::copy(bias, bias + n, y + i * n);
-    matmul_serial(MatmulShape::dense(end - begin, n, k, false, true, bias ? 1.0f : 0.0f), x + begin * k, weight,
-                  y + begin * n);
+    matmul_serial(MatmulShape::dense(end - begin, n, k, false, true, bias ? 1.0f : 0.0f), x + begin * k,
+                  weight, y + begin * n);
   });
 }
 
-void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy, float* dx,
-                     bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
-  if (dx) matmul(MatmulShape::dense(m, k, n, false, false, accumulate_dx ? 1.0f : 0.0f), dy, weight, dx, queue);
+void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
+                     float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
+  if (dx)
+    matmul(MatmulShape::dense(m, k, n, false, false, accumulate_dx ? 1.0f : 0.0f), dy, weight, dx, queue);
   if (dweight) matmul(MatmulShape::dense(n, k, m, true, false, 1.0f), dy, x, dweight, queue);
   if (dbias) add_column_sums(m, n, dy, dbias, queue);
 }

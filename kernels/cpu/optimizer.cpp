@@ -43,8 +43,8 @@ double squared_norm(int64_t n, const float* x, const Queue& queue) {
   return sum;
 }
 
-void adamw(const AdamWStep& s, int64_t n, const float* gradient, float* weight, float* m, float* v, float* ema,
-           const Queue& queue) {
+void adamw(const AdamWStep& s, int64_t n, const float* gradient, float* weight, float* m, float* v,
+           float* ema, const Queue& queue) {
   const float step_size = float(s.lr / (1 - std::pow(double(s.beta1), double(s.step))));
   const float v_scale = float(1 / (1 - std::pow(double(s.beta2), double(s.step))));
   const float keep = 1.0f - s.lr * s.weight_decay;

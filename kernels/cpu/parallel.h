@@ -7,8 +7,8 @@
 
 namespace wandistill::cpu {
 
-/// The one compiled form of a loop body: inlined into the serial and into the parallel loop it could be vectorised in
-/// two ways, and its sums rounded in two ways.
+/// The one compiled form of a loop body: inlined into the serial and into the parallel loop it could be
+/// vectorised in two ways, and its sums rounded in two ways.
 template <class Body>
 [[gnu::noinline]] void run_piece(Body& body, int64_t i) {
   body(i);

@@ -7,7 +7,8 @@ namespace wandistill::ref {
 namespace {
 
 /// The biased scores of query i of sample b, head h.
-std::vector<double> scores(const AttentionShape& s, int64_t b, int64_t h, int64_t i, const float* q, const float* k) {
+std::vector<double> scores(const AttentionShape& s, int64_t b, int64_t h, int64_t i, const float* q,
+                           const float* k) {
   const int64_t first = s.key_offsets[b], keys = s.key_offsets[b + 1] - first;
   std::vector<double> score(keys);
   for (int64_t j = 0; j < keys; ++j) {
@@ -58,7 +59,8 @@ void attention_backward(const AttentionShape& s, const float* q, const float* k,
         for (int64_t j = 0; j < keys; ++j) {
           p[j] /= sum;
           dp[j] = 0;
-          for (int64_t d = 0; d < D; ++d) dp[j] += double(dout[at_q + d]) * v[((first + j) * s.heads + h) * D + d];
+          for (int64_t d = 0; d < D; ++d)
+            dp[j] += double(dout[at_q + d]) * v[((first + j) * s.heads + h) * D + d];
           mean_dp += p[j] * dp[j];
         }
         for (int64_t d = 0; d < D; ++d) {

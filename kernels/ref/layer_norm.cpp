@@ -4,8 +4,8 @@
 
 namespace wandistill::ref {
 
-void layer_norm_forward(const LayerNormShape& s, const float* x, const float* scale, const float* shift, float* y,
-                        float* mean, float* rstd, const Queue&) {
+void layer_norm_forward(const LayerNormShape& s, const float* x, const float* scale, const float* shift,
+                        float* y, float* mean, float* rstd, const Queue&) {
   for (int64_t row = 0; row < s.batch * s.tokens; ++row) {
     const int64_t at = row * s.channels, mod = row / s.tokens * s.stride;
     double m = 0, variance = 0;
@@ -21,7 +21,8 @@ void layer_norm_forward(const LayerNormShape& s, const float* x, const float* sc
 }
 
 void layer_norm_backward(const LayerNormShape& s, const float* x, const float* scale, const float* mean,
-                         const float* rstd, const float* dy, float* dx, float* dscale, float* dshift, const Queue&) {
+                         const float* rstd, const float* dy, float* dx, float* dscale, float* dshift,
+                         const Queue&) {
   const int64_t C = s.channels;
   for (int64_t row = 0; row < s.batch * s.tokens; ++row) {
     const int64_t at = row * C, mod = row / s.tokens * s.stride;

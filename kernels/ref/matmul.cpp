@@ -14,8 +14,8 @@ void matmul(const MatmulShape& s, const float* a, const float* b, float* c, cons
     }
 }
 
-void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias, float* y,
-                    const Queue&) {
+void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias,
+                    float* y, const Queue&) {
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
       double sum = bias ? bias[j] : 0;
@@ -24,8 +24,8 @@ void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float
     }
 }
 
-void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy, float* dx,
-                     bool accumulate_dx, float* dweight, float* dbias, const Queue&) {
+void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
+                     float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue&) {
   if (dx)
     for (int64_t i = 0; i < m; ++i)
       for (int64_t l = 0; l < k; ++l) {

@@ -22,8 +22,8 @@ double squared_norm(int64_t n, const float* x, const Queue&) {
   return sum;
 }
 
-void adamw(const AdamWStep& s, int64_t n, const float* gradient, float* weight, float* m, float* v, float* ema,
-           const Queue&) {
+void adamw(const AdamWStep& s, int64_t n, const float* gradient, float* weight, float* m, float* v,
+           float* ema, const Queue&) {
   const double correction1 = 1 - std::pow(double(s.beta1), double(s.step));
   const double correction2 = 1 - std::pow(double(s.beta2), double(s.step));
   for (int64_t i = 0; i < n; ++i) {

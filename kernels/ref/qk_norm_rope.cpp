@@ -42,7 +42,8 @@ void qk_norm_rope_backward(const QkNormShape& s, const float* x, const float* we
       sum_dweight[c] += g[c] * x[row * C + c] * r;
       mean += g[c] * weight[c] * x[row * C + c] * r / double(C);
     }
-    for (int64_t c = 0; c < C; ++c) dx[row * C + c] = float(r * (g[c] * weight[c] - x[row * C + c] * r * mean));
+    for (int64_t c = 0; c < C; ++c)
+      dx[row * C + c] = float(r * (g[c] * weight[c] - x[row * C + c] * r * mean));
   }
   for (int64_t c = 0; c < C; ++c) dweight[c] += float(sum_dweight[c]);
 }

@@ -34,8 +34,8 @@ bool report_usage_errors(const wandistill::Session& session, const std::string& 
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Memory that a step frees is kept for the next one: handing it back to the kernel and faulting it in again, page by
-  // page, costs more than a tenth of a small student's step.
+  // Memory that a step frees is kept for the next one: handing it back to the kernel and faulting it in
+  // again, page by page, costs more than a tenth of a small student's step.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   wandistill::cli::Prepared prepared;

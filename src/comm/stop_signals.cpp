@@ -22,10 +22,10 @@ sigset_t stop_signals() {
 
 }  // namespace
 
-// oneDNN's generated matrix products (2.6, the larger ones that read B untransposed) keep data below the stack pointer,
-// where a signal handler's frame overwrites it: a signal in the middle of a product corrupts memory. So the compute
-// threads block the signals. Threads that MPI started earlier may still run the handler; where there are none the
-// signal stays pending, and requested() looks for it there.
+// oneDNN's generated matrix products (2.6, the larger ones that read B untransposed) keep data below the
+// stack pointer, where a signal handler's frame overwrites it: a signal in the middle of a product corrupts
+// memory. So the compute threads block the signals. Threads that MPI started earlier may still run the
+// handler; where there are none the signal stays pending, and requested() looks for it there.
 StopSignals::StopSignals() {
   stop_flag = 0;
   struct sigaction action = {};
@@ -53,7 +53,8 @@ StopSignals::~StopSignals() {
 bool StopSignals::requested() const {
   if (stop_flag) return true;
   sigset_t pending;
-  return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGUSR1) == 1);
+  return sigpending(&pending) == 0 &&
+         (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGUSR1) == 1);
 }
 
 }  // namespace wandistill

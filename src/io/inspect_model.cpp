@@ -107,7 +107,8 @@ std::string describe_model_folder(const fs::path& folder) {
   std::string text = folder.string() + ": " + index.pipeline_class;
   text += index.has_transformer_2 ? ", two experts" : ", one expert";
   if (index.boundary_ratio) text += cat(", boundary at sigma ", *index.boundary_ratio);
-  if (index.image_size) text += cat(", ", index.image_size->first, " x ", index.image_size->second, " pixels");
+  if (index.image_size)
+    text += cat(", ", index.image_size->first, " x ", index.image_size->second, " pixels");
   text += "\n\n";
   std::string configs;
   const JsonObject components = JsonObject::load(folder / "model_index.json");

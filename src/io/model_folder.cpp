@@ -90,7 +90,8 @@ ModelIndex ModelIndex::load(const fs::path& folder) {
     else
       sides[0] = sides[1] = json.get_int("_image_size");
     if (sides.size() != 2 || sides[0] < 1 || sides[1] < 1)
-      json.refuse("_image_size", cat("expected pixels or [height, width], found ", json.json()["_image_size"].dump()));
+      json.refuse("_image_size",
+                  cat("expected pixels or [height, width], found ", json.json()["_image_size"].dump()));
     index.image_size.emplace(sides[0], sides[1]);
   }
   return index;

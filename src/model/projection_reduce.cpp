@@ -1,7 +1,7 @@
 #define EIGEN_DONT_PARALLELIZE  // sums must not depend on the number of threads
 #include "src/model/projection_reduce.h"
 
-#include <Eigen/Dense>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <numeric>

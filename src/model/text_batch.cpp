@@ -12,8 +12,8 @@ TextBatch TextBatch::pack(std::span<const TextEmbedding* const> embeddings, int6
   batch.offsets.push_back(0);
   for (const TextEmbedding* e : embeddings) {
     if (e->tokens < 1 || e->tokens > kTextPositions || int64_t(e->rows.size()) != e->tokens * text_dim)
-      fail("a text embedding has ", e->tokens, " rows and ", e->rows.size(), " values; expected 1 to ", kTextPositions,
-           " rows of ", text_dim);
+      fail("a text embedding has ", e->tokens, " rows and ", e->rows.size(), " values; expected 1 to ",
+           kTextPositions, " rows of ", text_dim);
     batch.rows.insert(batch.rows.end(), e->rows.begin(), e->rows.end());
     const int64_t padding = kTextPositions - e->tokens;
     if (padding > 0) batch.rows.insert(batch.rows.end(), size_t(text_dim), 0.0f);

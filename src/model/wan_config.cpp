@@ -9,7 +9,8 @@ namespace {
 WanConfig from_json(const JsonObject& json) {
   const std::string where = json.file().string();
   WanConfig c;
-  if (const std::string name = json.get_string_or("_class_name", "WanTransformer3DModel"); name != "WanTransformer3DModel")
+  if (const std::string name = json.get_string_or("_class_name", "WanTransformer3DModel");
+      name != "WanTransformer3DModel")
     fail(where, ": _class_name is ", name, "; expected WanTransformer3DModel");
   c.heads = json.get_int("num_attention_heads");
   c.head_dim = json.get_int("attention_head_dim");
@@ -23,11 +24,14 @@ WanConfig from_json(const JsonObject& json) {
   c.eps = float(json.get_double_or("eps", 1e-6));
   const std::vector<int64_t> patch = json.get_ints("patch_size");
   if (patch.size() != 3 || patch[0] != 1)
-    fail(where, ": patch_size must be three numbers, the first (frames) 1: this program makes single pictures");
+    fail(where,
+         ": patch_size must be three numbers, the first (frames) 1: this program makes single pictures");
   c.patch_height = patch[1];
   c.patch_width = patch[2];
-  if (!json.get_bool_or("cross_attn_norm", true)) fail(where, ": cross_attn_norm is false; only true is supported");
-  if (const std::string norm = json.get_string_or("qk_norm", "rms_norm_across_heads"); norm != "rms_norm_across_heads")
+  if (!json.get_bool_or("cross_attn_norm", true))
+    fail(where, ": cross_attn_norm is false; only true is supported");
+  if (const std::string norm = json.get_string_or("qk_norm", "rms_norm_across_heads");
+      norm != "rms_norm_across_heads")
     fail(where, ": qk_norm is ", norm, "; only rms_norm_across_heads is supported");
   for (const char* key : {"added_kv_proj_dim", "image_dim", "pos_embed_seq_len"})
     if (json.has(key) && !json.is_null(key))
@@ -79,7 +83,8 @@ std::string WanConfig::to_json() const {
 
 void WanConfig::validate(const std::string& where) const {
   const auto positive = [&](const char* key, int64_t value) {
-    if (value <= 0 || value > (int64_t(1) << 31)) fail(where, ": ", key, " is ", value, "; it must be positive");
+    if (value <= 0 || value > (int64_t(1) << 31))
+      fail(where, ": ", key, " is ", value, "; it must be positive");
   };
   positive("num_attention_heads", heads);
   positive("attention_head_dim", head_dim);
@@ -92,7 +97,8 @@ void WanConfig::validate(const std::string& where) const {
   positive("patch_size", patch_height);
   positive("patch_size", patch_width);
   positive("rope_max_seq_len", rope_max_seq_len);
-  if (head_dim % 2) fail(where, ": attention_head_dim is ", head_dim, "; rotary embedding needs an even number");
+  if (head_dim % 2)
+    fail(where, ": attention_head_dim is ", head_dim, "; rotary embedding needs an even number");
   if (freq_dim % 2) fail(where, ": freq_dim is ", freq_dim, "; cos and sin halves need an even number");
   if (!(eps > 0)) fail(where, ": eps is ", eps, "; it must be positive");
 }
@@ -130,7 +136,8 @@ ParameterLayout::ParameterLayout(const WanConfig& c) {
   add("scale_shift_table", {1, 2, C});
   add_linear("proj_out", c.out_channels * c.patch_height * c.patch_width, C);
   group_start.push_back(total_);
-  for (size_t i = group_start.size() - 1; i > 0; --i) gradient_order_.push_back({group_start[i - 1], group_start[i]});
+  for (size_t i = group_start.size() - 1; i > 0; --i)
+    gradient_order_.push_back({group_start[i - 1], group_start[i]});
 }
 
 void ParameterLayout::add(const std::string& name, std::vector<int64_t> shape) {

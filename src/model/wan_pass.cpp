@@ -6,12 +6,15 @@
 
 namespace wandistill {
 
-WanActivations::WanActivations(Keep keep) : state_(std::make_unique<State>()) { state_->keep = keep; }
+WanActivations::WanActivations(Keep keep) : state_(std::make_unique<State>()) {
+  state_->keep = keep;
+}
 WanActivations::~WanActivations() = default;
 WanActivations::WanActivations(WanActivations&&) noexcept = default;
 WanActivations& WanActivations::operator=(WanActivations&&) noexcept = default;
 
-int64_t WanActivations::bytes(const WanConfig& c, Keep keep, int64_t batch, int64_t tokens, int64_t text_rows) {
+int64_t WanActivations::bytes(const WanConfig& c, Keep keep, int64_t batch, int64_t tokens,
+                              int64_t text_rows) {
   State state;
   state.keep = keep;
   return state.place(c, batch, tokens, text_rows, nullptr) * int64_t(sizeof(float));
@@ -46,11 +49,12 @@ int64_t WanActivations::State::place(const WanConfig& c, int64_t B, int64_t L, i
   blocks.assign(keep == Keep::kAll ? size_t(c.layers) : 1, {});
   for (BlockActivations& b : blocks) {
     b.modulation = take(B * 6 * C);
-    for (float** p : {&b.norm1, &b.q1, &b.k1, &b.v1, &b.q1_rope, &b.k1_rope, &b.attention1, &b.out1, &b.x1, &b.norm2,
-                      &b.q2, &b.q2_norm, &b.attention2, &b.out2, &b.x2, &b.norm3, &b.out3})
+    for (float** p : {&b.norm1, &b.q1, &b.k1, &b.v1, &b.q1_rope, &b.k1_rope, &b.attention1, &b.out1, &b.x1,
+                      &b.norm2, &b.q2, &b.q2_norm, &b.attention2, &b.out2, &b.x2, &b.norm3, &b.out3})
       *p = take(N * C);
     for (float** p : {&b.k2, &b.v2, &b.k2_norm}) *p = take(T * C);
-    for (float** p : {&b.mean1, &b.rstd1, &b.q1_rstd, &b.k1_rstd, &b.mean2, &b.rstd2, &b.q2_rstd, &b.mean3, &b.rstd3})
+    for (float** p :
+         {&b.mean1, &b.rstd1, &b.q1_rstd, &b.k1_rstd, &b.mean2, &b.rstd2, &b.q2_rstd, &b.mean3, &b.rstd3})
       *p = take(N);
     b.k2_rstd = take(T);
     b.lse1 = take(N * c.heads);
@@ -104,7 +108,12 @@ AttentionShape WanTransformer::Pass::self_attention(const WanConfig& c) const {
 }
 
 AttentionShape WanTransformer::Pass::cross_attention(const WanConfig& c) const {
-  return {B, L, c.heads, c.head_dim, input.text->offsets.data(), input.text->last_key_bias.data(),
+  return {B,
+          L,
+          c.heads,
+          c.head_dim,
+          input.text->offsets.data(),
+          input.text->last_key_bias.data(),
           1.0f / std::sqrt(float(c.head_dim))};
 }
 

@@ -9,15 +9,15 @@ namespace wandistill {
 
 /// One block's activations. N = B * L rows of tokens, T rows of text, C = hidden, F = ffn.
 struct BlockActivations {
-  float *modulation;                                   // [B, 6, C]
-  float *norm1, *mean1, *rstd1;                        // [N, C], [N], [N]
+  float* modulation;             // [B, 6, C]
+  float *norm1, *mean1, *rstd1;  // [N, C], [N], [N]
   float *q1, *k1, *v1, *q1_rope, *k1_rope, *q1_rstd, *k1_rstd;
-  float *attention1, *lse1, *out1, *x1;                // [N, C], [B, H, L], [N, C], [N, C]
+  float *attention1, *lse1, *out1, *x1;  // [N, C], [B, H, L], [N, C], [N, C]
   float *norm2, *mean2, *rstd2;
   float *q2, *k2, *v2, *q2_norm, *k2_norm, *q2_rstd, *k2_rstd;  // q [N, C]; k, v [T, C]
   float *attention2, *lse2, *out2, *x2;
   float *norm3, *mean3, *rstd3;
-  float *ffn_raw, *ffn_act, *out3;                     // [N, F], [N, F], [N, C]
+  float *ffn_raw, *ffn_act, *out3;  // [N, F], [N, F], [N, C]
 };
 
 struct WanActivations::State {
@@ -54,7 +54,9 @@ struct WanTransformer::Pass {
   AttentionShape self_attention(const WanConfig& c) const;
   AttentionShape cross_attention(const WanConfig& c) const;
   /// Norm with modulation that lies `stride` floats apart per sample.
-  LayerNormShape modulated(const WanConfig& c, int64_t stride) const { return {B, L, C, stride, 1.0f, c.eps}; }
+  LayerNormShape modulated(const WanConfig& c, int64_t stride) const {
+    return {B, L, C, stride, 1.0f, c.eps};
+  }
   LayerNormShape affine(const WanConfig& c) const { return {1, N, C, 0, 0.0f, c.eps}; }
   QkNormShape qk_norm(const WanConfig& c, int64_t rows, int64_t positions) const {
     return {rows, c.heads, c.head_dim, positions, c.eps};

@@ -7,7 +7,9 @@ namespace wandistill {
 namespace {
 
 /// Present in some exports of image-to-video models, used by none of our passes.
-bool allowed(const std::string& name) { return name.find("norm_added_q") != std::string::npos; }
+bool allowed(const std::string& name) {
+  return name.find("norm_added_q") != std::string::npos;
+}
 
 }  // namespace
 

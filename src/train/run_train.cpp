@@ -244,7 +244,8 @@ class TrainJob {
         options_.max_minutes > 0 ? std::max(1.0, 60 * options_.max_minutes - trainer_->state().elapsed) : 0;
     Progress progress("train", std::max<int64_t>(1, trainer_->total_steps() - trainer_->state().step),
                       "steps", session_.is_root(), time_left);
-    // Pictures of the start: what the projection alone can do, and proof that sampling works before hours are spent.
+    // Pictures of the start: what the projection alone can do, and proof that sampling works before hours are
+    // spent.
     if (samples_ && trainer_->state().step == 0) draw_samples(0);
     EpochSummary summary;
     double epoch_start = wall();

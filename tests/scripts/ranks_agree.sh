@@ -8,9 +8,9 @@ source "$(dirname "$0")/../lib.sh"
 options=(--data_path "$(prompts 24)" --cache_dir "$work/cache" --teacher_steps 3 --validation_fraction 0.2
   --batch_size 7 --num_epochs 20 --num_steps 50)
 
-compare() {  # NAME OPTIONS...
-  local name=$1 ranks
-  shift
+compare() {  # NAME LOSS-BOUND OPTIONS...
+  local name=$1 bound=$2 ranks
+  shift 2
   for ranks in 1 2 3; do
     trains "$name start: 50 steps on $ranks ranks" $ranks "${name}_$ranks" "${options[@]}" "$@"
     metric loss "$work/${name}_$ranks/metrics.jsonl" > "$work/loss_$ranks"
@@ -21,13 +21,19 @@ compare() {  # NAME OPTIONS...
   check "the student learned something" \
     awk 'NR == 1 { first = $2 } END { exit !(NR > 1 && $2 < 0.9 * first) }' "$work/loss_1"
   for ranks in 2 3; do
-    agree "losses of $ranks ranks and of one" 1e-5 "$work/loss_1" "$work/loss_$ranks"
+    agree "losses of $ranks ranks and of one" "$bound" "$work/loss_1" "$work/loss_$ranks"
     agree "validation errors of $ranks ranks and of one" 1e-2 "$work/validation_1" "$work/validation_$ranks"
   done
 }
 
-# What the order of summation makes grows where the ground is sharp: measured 1e-8 from random weights, 3e-7 from the
-# projected teacher.
-compare random --init random
-compare default
+compare random 1e-5 --init random
+
+# From the projected teacher 1e-5 does not hold for every seed: the ground is sharp there and rounding grows, for one
+# rank that only sums in another order as much as for several ranks. So that control says what is to be expected.
+trains "control: one rank, 50 steps" 1 control_1 "${options[@]}"
+trains "control: one rank that sums in another order" 1 control_2 "${options[@]}" --micro_batch 1
+for run in 1 2; do metric loss "$work/control_$run/metrics.jsonl" > "$work/control_loss_$run"; done
+read -r control at count < <(deviation "$work/control_loss_1" "$work/control_loss_2")
+echo "control: largest relative difference ${control:-none} (at ${at:-none})"
+compare default "$(awk -v c="${control:-0}" 'BEGIN { b = 10 * c; print (b > 1e-5 ? b : 1e-5) }')"
 finish

@@ -1,5 +1,5 @@
-// The twins' backward passes against central differences of their forward passes; the fast kernels are held to the
-// twins elsewhere. Then the whole transformer, on either set of ops.
+// The twins' backward passes against central differences of their forward passes; the fast kernels are held
+// to the twins elsewhere. Then the whole transformer, on either set of ops.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -13,10 +13,11 @@ namespace {
 using op_test::kOne;
 using op_test::normal;
 
-/// The derivative of f along `direction` at x, by central differences, against the dot product of `gradient` with it.
-/// A random direction sees an error in any element. floor: a norm below which a gradient counts as rounding.
-void check_gradient(const std::function<double()>& f, std::vector<float>& x, const float* gradient, double bound,
-                    double step = 1e-2, double floor = 0) {
+/// The derivative of f along `direction` at x, by central differences, against the dot product of `gradient`
+/// with it. A random direction sees an error in any element. floor: a norm below which a gradient counts as
+/// rounding.
+void check_gradient(const std::function<double()>& f, std::vector<float>& x, const float* gradient,
+                    double bound, double step = 1e-2, double floor = 0) {
   const std::vector<float> at = x, direction = normal(int64_t(x.size()), 77);
   const double h = step / std::sqrt(double(x.size()));
   const auto moved = [&](double t) {
@@ -64,14 +65,15 @@ TEST_CASE("gradient of attention") {
   const AttentionShape s{2, queries, heads, D, offsets, bias, 0.5f};
   auto q = normal(2 * queries * heads * D, 1), k = normal(10 * heads * D, 2), v = normal(10 * heads * D, 3);
   const auto dout = normal(int64_t(q.size()), 4);
-  std::vector<float> out(q.size()), lse(size_t(2 * heads * queries)), dq(q.size()), dk(k.size()), dv(v.size());
+  std::vector<float> out(q.size()), lse(size_t(2 * heads * queries)), dq(q.size()), dk(k.size()),
+      dv(v.size());
   const auto f = [&] {
     ref::attention_forward(s, q.data(), k.data(), v.data(), out.data(), lse.data(), kOne);
     return dot(out, dout);
   };
   f();
-  ref::attention_backward(s, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(), dq.data(), dk.data(),
-                          dv.data(), kOne);
+  ref::attention_backward(s, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(), dq.data(),
+                          dk.data(), dv.data(), kOne);
   check_gradient(f, q, dq.data(), kBound);
   check_gradient(f, k, dk.data(), kBound);
   check_gradient(f, v, dv.data(), kBound);
@@ -84,15 +86,16 @@ TEST_CASE("gradient of layer norm") {
     auto x = normal(B * L * C, 1), scale = normal(B * C, 2), shift = normal(B * C, 3);
     if (!modulated) scale.resize(size_t(C)), shift.resize(size_t(C));
     const auto dy = normal(B * L * C, 4);
-    std::vector<float> y(x.size()), mean(size_t(B * L)), rstd(mean.size()), dx(x.size()), dscale(scale.size()),
-        dshift(shift.size());
+    std::vector<float> y(x.size()), mean(size_t(B * L)), rstd(mean.size()), dx(x.size()),
+        dscale(scale.size()), dshift(shift.size());
     const auto f = [&] {
-      ref::layer_norm_forward(s, x.data(), scale.data(), shift.data(), y.data(), mean.data(), rstd.data(), kOne);
+      ref::layer_norm_forward(s, x.data(), scale.data(), shift.data(), y.data(), mean.data(), rstd.data(),
+                              kOne);
       return dot(y, dy);
     };
     f();
-    ref::layer_norm_backward(s, x.data(), scale.data(), mean.data(), rstd.data(), dy.data(), dx.data(), dscale.data(),
-                             dshift.data(), kOne);
+    ref::layer_norm_backward(s, x.data(), scale.data(), mean.data(), rstd.data(), dy.data(), dx.data(),
+                             dscale.data(), dshift.data(), kOne);
     check_gradient(f, x, dx.data(), kBound);
     check_gradient(f, scale, dscale.data(), kBound);
     check_gradient(f, shift, dshift.data(), kBound);
@@ -226,7 +229,8 @@ TEST_CASE("the transformer's gradient, every parameter, plain twins") {
   }
 }
 
-TEST_CASE("the transformer on fast kernels: as on the twins, for any threads, with and without checkpointing") {
+TEST_CASE(
+    "the transformer on fast kernels: as on the twins, for any threads, with and without checkpointing") {
   const SmallModel m;
   const WanTransformer plain(m.config, kRefOps), fast(m.config);
   const std::vector<float> weights = m.weights(fast.layout());

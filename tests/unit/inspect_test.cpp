@@ -13,9 +13,9 @@ using testing::TemporaryFolder;
 
 TEST_CASE("inspect: a teacher's folder and one component of it") {
   const std::string text = describe_model_folder("data/tiny-wan");
-  check_mentions(text, {"WanPipeline, two experts, boundary at sigma 0.875, 96 x 96 pixels", "UMT5EncoderModel",
-                        "2,472,448 parameters", "123 tensors in 2 files, BF16+F32", "num_attention_heads 3",
-                        "flow_shift 3.0", "z_dim 16"});
+  check_mentions(text, {"WanPipeline, two experts, boundary at sigma 0.875, 96 x 96 pixels",
+                        "UMT5EncoderModel", "2,472,448 parameters", "123 tensors in 2 files, BF16+F32",
+                        "num_attention_heads 3", "flow_shift 3.0", "z_dim 16"});
   check_mentions(describe_model_folder("data/tiny-wan/vae"), {"AutoencoderKLWan", "F16", "base_dim 16"});
 
   const TemporaryFolder folder;

@@ -1,5 +1,5 @@
-// How an op is tested: the fast kernel against its twin, guard words behind every output, the same bits for any number
-// of threads.
+// How an op is tested: the fast kernel against its twin, guard words behind every output, the same bits for
+// any number of threads.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -23,10 +23,12 @@ inline std::vector<float> normal(int64_t n, uint32_t seed) {
   return x;
 }
 
-inline std::vector<float> nans(int64_t n) { return std::vector<float>(size_t(n), NAN); }
+inline std::vector<float> nans(int64_t n) {
+  return std::vector<float>(size_t(n), NAN);
+}
 
-/// Runs `fast` with 1, 2 and 7 threads and `twin` once, each on its own copy of `start` (an output, or an operand that
-/// is overwritten), and compares.
+/// Runs `fast` with 1, 2 and 7 threads and `twin` once, each on its own copy of `start` (an output, or an
+/// operand that is overwritten), and compares.
 template <class Fast, class Twin>
 void compare(const std::vector<float>& start, double bound, Fast fast, Twin twin) {
   std::vector<float> expected = start, found = start;

@@ -1,9 +1,8 @@
 // The transformer's ops: fast kernels against their twins at odd sizes.
-#include "wandistill/ops.h"
-
 #include <array>
 
 #include "tests/unit/op_compare.h"
+#include "wandistill/ops.h"
 
 namespace wandistill {
 namespace {
@@ -20,7 +19,8 @@ using Triple = std::array<int64_t, 3>;
 // Several outputs of one op lie one after the other in the buffer that `compare` checks.
 
 TEST_CASE("linear layer") {
-  for (const auto [m, n, k] : std::vector<Triple>{{1, 1, 1}, {5, 7, 3}, {77, 5, 129}, {385, 64, 33}, {193, 129, 7}}) {
+  for (const auto [m, n, k] :
+       std::vector<Triple>{{1, 1, 1}, {5, 7, 3}, {77, 5, 129}, {385, 64, 33}, {193, 129, 7}}) {
     CAPTURE(m);
     CAPTURE(n);
     CAPTURE(k);
@@ -37,8 +37,9 @@ TEST_CASE("linear layer") {
       const auto run = [&](auto* op, float* d, const Queue& q) {
         op(m, n, k, x.data(), w.data(), dy.data(), d, accumulate, d + m * k, d + m * k + n * k, q);
       };
-      compare(start, 2e-6, [&](float* d, const Queue& q) { run(cpu::linear_backward, d, q); },
-              [&](float* d) { run(ref::linear_backward, d, kOne); });
+      compare(
+          start, 2e-6, [&](float* d, const Queue& q) { run(cpu::linear_backward, d, q); },
+          [&](float* d) { run(ref::linear_backward, d, kOne); });
     }
   }
 }
@@ -60,7 +61,12 @@ TEST_CASE("attention, forward and backward") {
     std::vector<int64_t> offsets{0};
     for (int64_t keys : c.keys) offsets.push_back(offsets.back() + keys);
     const auto bias = normal(B, 9);
-    const AttentionShape shape{B, c.queries, c.heads, c.head_dim, offsets.data(), c.bias ? bias.data() : nullptr,
+    const AttentionShape shape{B,
+                               c.queries,
+                               c.heads,
+                               c.head_dim,
+                               offsets.data(),
+                               c.bias ? bias.data() : nullptr,
                                1.0f / std::sqrt(float(c.head_dim))};
     const int64_t nq = B * c.queries * width, nk = offsets.back() * width, nl = B * c.heads * c.queries;
     auto q = normal(nq, 1);
@@ -69,16 +75,20 @@ TEST_CASE("attention, forward and backward") {
     const auto forward = [&](auto* op, float* out, const Queue& queue) {
       op(shape, q.data(), k.data(), v.data(), out, out + nq, queue);
     };
-    compare(nans(nq + nl), 2e-6, [&](float* out, const Queue& queue) { forward(cpu::attention_forward, out, queue); },
-            [&](float* out) { forward(ref::attention_forward, out, kOne); });
+    compare(
+        nans(nq + nl), 2e-6,
+        [&](float* out, const Queue& queue) { forward(cpu::attention_forward, out, queue); },
+        [&](float* out) { forward(ref::attention_forward, out, kOne); });
     std::vector<float> out(size_t(nq + nl), 0.0f);
     forward(ref::attention_forward, out.data(), kOne);
     const auto backward = [&](auto* op, float* d, const Queue& queue) {
-      op(shape, q.data(), k.data(), v.data(), out.data(), out.data() + nq, dout.data(), d, d + nq, d + nq + nk, queue);
+      op(shape, q.data(), k.data(), v.data(), out.data(), out.data() + nq, dout.data(), d, d + nq,
+         d + nq + nk, queue);
     };
-    compare(nans(nq + 2 * nk), 1e-5,
-            [&](float* d, const Queue& queue) { backward(cpu::attention_backward, d, queue); },
-            [&](float* d) { backward(ref::attention_backward, d, kOne); });
+    compare(
+        nans(nq + 2 * nk), 1e-5,
+        [&](float* d, const Queue& queue) { backward(cpu::attention_backward, d, queue); },
+        [&](float* d) { backward(ref::attention_backward, d, kOne); });
   }
 }
 
@@ -94,16 +104,20 @@ TEST_CASE("layer norm, modulated and affine") {
       const auto forward = [&](auto* op, float* out, const Queue& q) {
         op(shape, x.data(), mod.data(), mod.data() + C, out, out + n, out + n + rows, q);
       };
-      compare(nans(n + 2 * rows), 2e-6, [&](float* out, const Queue& q) { forward(cpu::layer_norm_forward, out, q); },
-              [&](float* out) { forward(ref::layer_norm_forward, out, kOne); });
+      compare(
+          nans(n + 2 * rows), 2e-6,
+          [&](float* out, const Queue& q) { forward(cpu::layer_norm_forward, out, q); },
+          [&](float* out) { forward(ref::layer_norm_forward, out, kOne); });
       std::vector<float> out(size_t(n + 2 * rows), 0.0f);
       forward(ref::layer_norm_forward, out.data(), kOne);
       const auto backward = [&](auto* op, float* d, const Queue& q) {
-        op(shape, x.data(), mod.data(), out.data() + n, out.data() + n + rows, dy.data(), d, d + n, d + n + C, q);
+        op(shape, x.data(), mod.data(), out.data() + n, out.data() + n + rows, dy.data(), d, d + n, d + n + C,
+           q);
       };
-      compare(std::vector<float>(size_t(n + mods), 1.0f), 1e-5,
-              [&](float* d, const Queue& q) { backward(cpu::layer_norm_backward, d, q); },
-              [&](float* d) { backward(ref::layer_norm_backward, d, kOne); });
+      compare(
+          std::vector<float>(size_t(n + mods), 1.0f), 1e-5,
+          [&](float* d, const Queue& q) { backward(cpu::layer_norm_backward, d, q); },
+          [&](float* d) { backward(ref::layer_norm_backward, d, kOne); });
     }
 }
 
@@ -118,14 +132,17 @@ TEST_CASE("gated residual") {
           [&](float* out, const Queue& q) {
             cpu::gated_residual_forward(B, L, C, stride, x.data(), y.data(), g, out, q);
           },
-          [&](float* out) { ref::gated_residual_forward(B, L, C, stride, x.data(), y.data(), g, out, kOne); });
+          [&](float* out) {
+            ref::gated_residual_forward(B, L, C, stride, x.data(), y.data(), g, out, kOne);
+          });
     const auto backward = [&](auto* op, float* d, const Queue& q) {
       op(B, L, C, stride, y.data(), gate.data(), dout.data(), d, d + n, q);
     };
     std::vector<float> start(size_t(n + B * stride), 1.0f);
     std::fill(start.begin(), start.begin() + n, NAN);
-    compare(start, 1e-6, [&](float* d, const Queue& q) { backward(cpu::gated_residual_backward, d, q); },
-            [&](float* d) { backward(ref::gated_residual_backward, d, kOne); });
+    compare(
+        start, 1e-6, [&](float* d, const Queue& q) { backward(cpu::gated_residual_backward, d, q); },
+        [&](float* d) { backward(ref::gated_residual_backward, d, kOne); });
   }
 }
 
@@ -136,7 +153,8 @@ TEST_CASE("RMS norm over all heads with rotary embedding") {
       CAPTURE(rotate);
       const int64_t C = heads * D, n = rows * C, positions = std::min<int64_t>(rows, 7);
       const QkNormShape shape{rows, heads, D, positions, 1e-6f};
-      const auto x = normal(n, 1), weight = normal(C, 2), dy = normal(n, 3), angle = normal(positions * D / 2, 4);
+      const auto x = normal(n, 1), weight = normal(C, 2), dy = normal(n, 3),
+                 angle = normal(positions * D / 2, 4);
       std::vector<float> cos, sin;
       for (float a : angle) {
         cos.push_back(std::cos(a));
@@ -147,8 +165,9 @@ TEST_CASE("RMS norm over all heads with rotary embedding") {
       const auto forward = [&](auto* op, float* y, const Queue& q) {
         op(shape, x.data(), weight.data(), co, si, y, y + n, q);
       };
-      compare(nans(n + rows), 1e-6, [&](float* y, const Queue& q) { forward(cpu::qk_norm_rope_forward, y, q); },
-              [&](float* y) { forward(ref::qk_norm_rope_forward, y, kOne); });
+      compare(
+          nans(n + rows), 1e-6, [&](float* y, const Queue& q) { forward(cpu::qk_norm_rope_forward, y, q); },
+          [&](float* y) { forward(ref::qk_norm_rope_forward, y, kOne); });
       std::vector<float> y(size_t(n + rows), 0.0f);
       forward(ref::qk_norm_rope_forward, y.data(), kOne);
       // The gradient is overwritten in place, as the model does it.
@@ -157,8 +176,9 @@ TEST_CASE("RMS norm over all heads with rotary embedding") {
       const auto backward = [&](auto* op, float* d, const Queue& q) {
         op(shape, x.data(), weight.data(), co, si, y.data() + n, d, d, d + n, q);
       };
-      compare(start, 1e-5, [&](float* d, const Queue& q) { backward(cpu::qk_norm_rope_backward, d, q); },
-              [&](float* d) { backward(ref::qk_norm_rope_backward, d, kOne); });
+      compare(
+          start, 1e-5, [&](float* d, const Queue& q) { backward(cpu::qk_norm_rope_backward, d, q); },
+          [&](float* d) { backward(ref::qk_norm_rope_backward, d, kOne); });
     }
 }
 
@@ -169,14 +189,16 @@ TEST_CASE("SiLU and GELU, far tails too") {
   const auto dy = normal(n, 2);
   using Forward = std::pair<ActivationForward*, ActivationForward*>;
   using Backward = std::pair<ActivationBackward*, ActivationBackward*>;
-  for (const auto& [fast, twin] : std::vector<Forward>{{cpu::silu_forward, ref::silu_forward},
-                                                       {cpu::gelu_forward, ref::gelu_forward}})
-    compare(nans(n), 3e-7, [&](float* y, const Queue& q) { fast(n, x.data(), y, q); },
-            [&](float* y) { twin(n, x.data(), y, kOne); });
+  for (const auto& [fast, twin] :
+       std::vector<Forward>{{cpu::silu_forward, ref::silu_forward}, {cpu::gelu_forward, ref::gelu_forward}})
+    compare(
+        nans(n), 3e-7, [&](float* y, const Queue& q) { fast(n, x.data(), y, q); },
+        [&](float* y) { twin(n, x.data(), y, kOne); });
   for (const auto& [fast, twin] : std::vector<Backward>{{cpu::silu_backward, ref::silu_backward},
                                                         {cpu::gelu_backward, ref::gelu_backward}})
-    compare(nans(n), 1e-6, [&](float* dx, const Queue& q) { fast(n, x.data(), dy.data(), dx, q); },
-            [&](float* dx) { twin(n, x.data(), dy.data(), dx, kOne); });
+    compare(
+        nans(n), 1e-6, [&](float* dx, const Queue& q) { fast(n, x.data(), dy.data(), dx, q); },
+        [&](float* dx) { twin(n, x.data(), dy.data(), dx, kOne); });
 }
 
 TEST_CASE("weighted squared error") {
@@ -188,8 +210,9 @@ TEST_CASE("weighted squared error") {
       op(B, n, p.data(), t.data(), w.data(), errors.data(), out + B, q);
       std::copy(errors.begin(), errors.end(), out);
     };
-    compare(nans(B + B * n), 1e-6, [&](float* out, const Queue& q) { run(cpu::weighted_mse, out, q); },
-            [&](float* out) { run(ref::weighted_mse, out, kOne); });
+    compare(
+        nans(B + B * n), 1e-6, [&](float* out, const Queue& q) { run(cpu::weighted_mse, out, q); },
+        [&](float* out) { run(ref::weighted_mse, out, kOne); });
   }
 }
 
@@ -197,7 +220,8 @@ TEST_CASE("squared norm is exact enough and sees what is not finite") {
   auto x = normal(100003, 1);
   const double expected = ref::squared_norm(int64_t(x.size()), x.data(), kOne);
   CHECK(cpu::squared_norm(int64_t(x.size()), x.data(), kOne) == doctest::Approx(expected).epsilon(1e-12));
-  CHECK(cpu::squared_norm(int64_t(x.size()), x.data(), Queue{3}) == cpu::squared_norm(int64_t(x.size()), x.data(), kOne));
+  CHECK(cpu::squared_norm(int64_t(x.size()), x.data(), Queue{3}) ==
+        cpu::squared_norm(int64_t(x.size()), x.data(), kOne));
   x[77777] = NAN;
   CHECK(std::isnan(cpu::squared_norm(int64_t(x.size()), x.data(), kOne)));
 }
@@ -208,13 +232,20 @@ TEST_CASE("AdamW with the moving average") {
       const auto gradient = normal(n, 1);
       std::vector<float> start = normal(4 * n, 2);  // weight, m, v, ema
       for (int64_t i = 2 * n; i < 3 * n; ++i) start[size_t(i)] = std::abs(start[size_t(i)]);
-      const AdamWStep s{.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .step = step,
-                        .gradient_scale = 0.3f, .ema_decay = 0.99f};
+      const AdamWStep s{.lr = 1e-2f,
+                        .beta1 = 0.9f,
+                        .beta2 = 0.95f,
+                        .eps = 1e-8f,
+                        .weight_decay = 0.1f,
+                        .step = step,
+                        .gradient_scale = 0.3f,
+                        .ema_decay = 0.99f};
       const auto run = [&](auto* op, float* d, const Queue& q) {
         op(s, n, gradient.data(), d, d + n, d + 2 * n, d + 3 * n, q);
       };
-      compare(start, 1e-6, [&](float* d, const Queue& q) { run(cpu::adamw, d, q); },
-              [&](float* d) { run(ref::adamw, d, kOne); });
+      compare(
+          start, 1e-6, [&](float* d, const Queue& q) { run(cpu::adamw, d, q); },
+          [&](float* d) { run(ref::adamw, d, kOne); });
     }
 }
 
@@ -225,7 +256,9 @@ TEST_CASE("patches and back") {
   std::vector<float> rows = nans(int64_t(latents.size()));
   ref::patchify(s, latents.data(), rows.data(), kOne);
   // Second sample, token (1, 1), channel 2, pixel (1, 2) of the patch: row order (c, p, q).
-  const auto latent = [&](int64_t b, int64_t c, int64_t y, int64_t x) { return float(((b * 3 + c) * 4 + y) * 6 + x); };
+  const auto latent = [&](int64_t b, int64_t c, int64_t y, int64_t x) {
+    return float(((b * 3 + c) * 4 + y) * 6 + x);
+  };
   CHECK(rows[size_t(((1 * 4 + 3) * 3 + 2) * 6 + 1 * 3 + 2)] == latent(1, 2, 3, 5));
   // unpatchify reads (p, q, c); its backward is the inverse.
   std::vector<float> back = nans(int64_t(latents.size())), again = back;

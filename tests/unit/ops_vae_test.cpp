@@ -6,14 +6,13 @@
 #include <random>
 #include <vector>
 
+#include "tests/unit/op_compare.h"
 #include "wandistill/ops/attention_biased.h"
 #include "wandistill/ops/conv2d.h"
 #include "wandistill/ops/gelu_gated.h"
 #include "wandistill/ops/rgb8.h"
 #include "wandistill/ops/rms_norm.h"
 #include "wandistill/ops/rms_norm_silu.h"
-
-#include "tests/unit/op_compare.h"
 
 namespace wd = wandistill;
 using wd::op_test::compare;

@@ -20,11 +20,20 @@ using testing::TemporaryFolder;
 constexpr int64_t kPoints = 3, kSize = 2 * 2 * 2, kTextDim = 3;
 
 CacheSettings settings() {
-  return {.teacher_fingerprint = 0xabc, .sampler = "ddim", .steps = kPoints, .guidance = 4, .guidance_2 = 3,
-          .flow_shift = 3, .negative_prompt = "", .height = 16, .width = 16, .seed = 0};
+  return {.teacher_fingerprint = 0xabc,
+          .sampler = "ddim",
+          .steps = kPoints,
+          .guidance = 4,
+          .guidance_2 = 3,
+          .flow_shift = 3,
+          .negative_prompt = "",
+          .height = 16,
+          .width = 16,
+          .seed = 0};
 }
 
-/// Prompt i of the shard has i + 1 tokens of value i; point p of it latents 100 i + p and velocity -(100 i + p).
+/// Prompt i of the shard has i + 1 tokens of value i; point p of it latents 100 i + p and velocity -(100 i +
+/// p).
 void write_shard(const std::filesystem::path& file, const std::vector<std::string>& prompts,
                  const CacheSettings& made_with, int64_t rows_missing = 0) {
   write_h5_atomically(file, [&](H5File& h5) {
@@ -113,7 +122,8 @@ TEST_CASE("dataset: the same prompts are held out in any order of the file") {
   CHECK(data.validation().size() == 4 * kPoints);
   std::vector<std::string> turned(prompts.rbegin(), prompts.rend());
   CHECK(held_out(Dataset(cache, turned, 1, 0.2)) == held_out(data));
-  for (const TrainingSample& s : data.training()) CHECK_FALSE(held_out(data).contains(cache.item(s.item).prompt));
+  for (const TrainingSample& s : data.training())
+    CHECK_FALSE(held_out(data).contains(cache.item(s.item).prompt));
   // One prompt alone trains, whatever the fraction.
   CHECK(Dataset(cache, {"prompt 3"}, 1, 0.9).training().size() == kPoints);
   CHECK_THROWS_WITH(Dataset(cache, {"unknown"}, 1, 0.1), doctest::Contains("unknown"));

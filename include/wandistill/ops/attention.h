@@ -9,22 +9,22 @@
 namespace wandistill {
 
 /// q, out [B, Lq, H, D]; k, v [rows, H, D], all contiguous. Sample b attends to the rows key_offsets[b] ...
-/// key_offsets[b + 1] - 1 of k and v. last_key_bias [B] (or null) is added to the score of each sample's last key:
-/// log(count) makes one key stand for `count` equal ones. Every sample has at least one key.
+/// key_offsets[b + 1] - 1 of k and v. last_key_bias [B] (or null) is added to the score of each sample's last
+/// key: log(count) makes one key stand for `count` equal ones. Every sample has at least one key.
 struct AttentionShape {
   int64_t batch, queries, heads, head_dim;
-  const int64_t* key_offsets;             // [B + 1]
-  const float* last_key_bias = nullptr;   // [B]
-  float scale;                            // usually 1 / sqrt(D)
+  const int64_t* key_offsets;            // [B + 1]
+  const float* last_key_bias = nullptr;  // [B]
+  float scale;                           // usually 1 / sqrt(D)
 };
 
 /// Writes out, and log_sum_exp [B, H, Lq] of the biased scores (for the backward pass; null: not wanted).
-using AttentionForward = void(const AttentionShape& shape, const float* q, const float* k, const float* v, float* out,
-                              float* log_sum_exp, const Queue& queue);
+using AttentionForward = void(const AttentionShape& shape, const float* q, const float* k, const float* v,
+                              float* out, float* log_sum_exp, const Queue& queue);
 /// Overwrites dq, dk, dv (shapes of q, k, v) from dout and what the forward pass read and wrote.
 using AttentionBackward = void(const AttentionShape& shape, const float* q, const float* k, const float* v,
-                               const float* out, const float* log_sum_exp, const float* dout, float* dq, float* dk,
-                               float* dv, const Queue& queue);
+                               const float* out, const float* log_sum_exp, const float* dout, float* dq,
+                               float* dk, float* dv, const Queue& queue);
 
 namespace ref {
 AttentionForward attention_forward;

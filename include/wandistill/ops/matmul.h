@@ -16,7 +16,8 @@ struct MatmulShape {
   float beta = 0.0f;
 
   /// Contiguous operands.
-  static MatmulShape dense(int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b, float beta = 0.0f) {
+  static MatmulShape dense(int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b,
+                           float beta = 0.0f) {
     return {m, n, k, transpose_a, transpose_b, transpose_a ? m : k, transpose_b ? k : n, n, beta};
   }
 };
@@ -24,12 +25,13 @@ struct MatmulShape {
 using Matmul = void(const MatmulShape& shape, const float* a, const float* b, float* c, const Queue& queue);
 
 /// y [M, N] = x [M, K] W^T + bias, W [N, K] as PyTorch's Linear keeps it; bias [N] or null.
-using LinearForward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias,
-                           float* y, const Queue& queue);
+using LinearForward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight,
+                           const float* bias, float* y, const Queue& queue);
 /// Backward of LinearForward. dx [M, K] = (or +=, if accumulate_dx) dy W; null: not wanted.
 /// dweight [N, K] += dy^T x and dbias [N] += column sums of dy; null: not wanted.
-using LinearBackward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
-                            float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue& queue);
+using LinearBackward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight,
+                            const float* dy, float* dx, bool accumulate_dx, float* dweight, float* dbias,
+                            const Queue& queue);
 
 namespace ref {
 Matmul matmul;

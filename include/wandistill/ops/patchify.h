@@ -7,7 +7,8 @@
 
 namespace wandistill {
 
-/// Latents [B, C, h, w] cut into patches of p x q latents: [B, L, C * p * q] with L = (h / p) * (w / q), row by row.
+/// Latents [B, C, h, w] cut into patches of p x q latents: [B, L, C * p * q] with L = (h / p) * (w / q), row
+/// by row.
 struct PatchShape {
   int64_t batch, channels, height, width, patch_height, patch_width;
   int64_t tokens() const { return (height / patch_height) * (width / patch_width); }
@@ -19,11 +20,13 @@ using Patchify = void(const PatchShape& shape, const float* latents, float* rows
 /// latents = rows put back, each row in the order (p, q, c) that proj_out writes.
 using Unpatchify = void(const PatchShape& shape, const float* rows, float* latents, const Queue& queue);
 /// Backward of Unpatchify: rows (p, q, c) gathered from the gradient of the latents.
-using UnpatchifyBackward = void(const PatchShape& shape, const float* dlatents, float* drows, const Queue& queue);
+using UnpatchifyBackward = void(const PatchShape& shape, const float* dlatents, float* drows,
+                                const Queue& queue);
 
 /// out [B, dim] = cos then sin of t * 10000^(-i / (dim / 2)), i < dim / 2 (diffusers' Timesteps with
 /// flip_sin_to_cos, downscale_freq_shift 0; angles formed in float32 as there).
-using TimestepEmbedding = void(int64_t batch, int64_t dim, const float* timesteps, float* out, const Queue& queue);
+using TimestepEmbedding = void(int64_t batch, int64_t dim, const float* timesteps, float* out,
+                               const Queue& queue);
 
 namespace ref {
 Patchify patchify;

@@ -8,8 +8,8 @@
 namespace wandistill {
 
 /// x, y [rows, H * D]. y = rope(x / sqrt(mean(x^2) + eps) * weight), the mean over all H * D channels
-/// (`rms_norm_across_heads`). Row r uses the angles of position r % positions: cos, sin [positions, D / 2], for the
-/// interleaved pairs (2i, 2i + 1) of each head; null cos: no rotation.
+/// (`rms_norm_across_heads`). Row r uses the angles of position r % positions: cos, sin [positions, D / 2],
+/// for the interleaved pairs (2i, 2i + 1) of each head; null cos: no rotation.
 struct QkNormShape {
   int64_t rows, heads, head_dim;
   int64_t positions;
@@ -17,12 +17,12 @@ struct QkNormShape {
 };
 
 /// Writes y and rstd [rows].
-using QkNormRopeForward = void(const QkNormShape& shape, const float* x, const float* weight, const float* cos,
-                               const float* sin, float* y, float* rstd, const Queue& queue);
+using QkNormRopeForward = void(const QkNormShape& shape, const float* x, const float* weight,
+                               const float* cos, const float* sin, float* y, float* rstd, const Queue& queue);
 /// dx overwritten (may be dy itself); dweight [H * D] += ...
-using QkNormRopeBackward = void(const QkNormShape& shape, const float* x, const float* weight, const float* cos,
-                                const float* sin, const float* rstd, const float* dy, float* dx, float* dweight,
-                                const Queue& queue);
+using QkNormRopeBackward = void(const QkNormShape& shape, const float* x, const float* weight,
+                                const float* cos, const float* sin, const float* rstd, const float* dy,
+                                float* dx, float* dweight, const Queue& queue);
 
 namespace ref {
 QkNormRopeForward qk_norm_rope_forward;
