@@ -5,8 +5,8 @@
 #include "file_limit.h"
 #include "temporary_folder.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
+namespace wandistill::testing {
+namespace {
 
 TEST_CASE("file: an atomic file appears with commit and leaves nothing behind without") {
   const TemporaryFolder folder;
@@ -84,3 +84,6 @@ TEST_CASE("file: folders, temporary names and commit for other writers") {
   CHECK_FALSE(std::filesystem::exists(first));
   check_mentions(error_of([&] { commit_file(first, target); }), {"No such file"});
 }
+
+}  // namespace
+}  // namespace wandistill::testing

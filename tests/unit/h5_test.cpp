@@ -7,8 +7,8 @@
 #include "temporary_folder.h"
 #include "wandistill/file.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
+namespace wandistill::testing {
+namespace {
 
 namespace {
 
@@ -195,3 +195,6 @@ TEST_CASE("h5: a disk that fills up is an error, and the old file survives") {
     CHECK(folder.count() == 1);
   }
 }
+
+}  // namespace
+}  // namespace wandistill::testing

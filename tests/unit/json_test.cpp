@@ -4,8 +4,8 @@
 #include "wandistill/file.h"
 #include "wandistill/suggest.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
+namespace wandistill::testing {
+namespace {
 
 namespace {
 
@@ -99,3 +99,6 @@ TEST_CASE("suggest: the nearest word, and silence where none is near") {
   CHECK(did_you_mean("bach_size", words) == " (did you mean 'batch_size'?)");
   CHECK(did_you_mean("zzz", words).empty());
 }
+
+}  // namespace
+}  // namespace wandistill::testing

@@ -5,8 +5,8 @@
 #include "temporary_folder.h"
 #include "wandistill/file.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
+namespace wandistill::testing {
+namespace {
 
 namespace {
 
@@ -92,3 +92,6 @@ TEST_CASE("model index: the embedded teacher and variations") {
                  {"'_class_name'", "WanPipeline", "FluxPipeline"});
   check_mentions(error_of([] { ModelIndex::load("data"); }), {"data", "no model_index.json"});
 }
+
+}  // namespace
+}  // namespace wandistill::testing

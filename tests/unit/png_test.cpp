@@ -4,8 +4,8 @@
 #include "temporary_folder.h"
 #include "wandistill/file.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
+namespace wandistill::testing {
+namespace {
 
 namespace {
 
@@ -75,3 +75,6 @@ TEST_CASE("png: impossible sizes and a full disk are errors that leave nothing b
                  {"a.png", "File too large"});
   CHECK(folder.count() == 0);
 }
+
+}  // namespace
+}  // namespace wandistill::testing

@@ -9,8 +9,8 @@
 #include "temporary_folder.h"
 #include "wandistill/file.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
+namespace wandistill::testing {
+namespace {
 
 namespace {
 
@@ -216,3 +216,6 @@ TEST_CASE("safetensors: a failed or senseless write leaves the old file") {
   CHECK(read_file(folder / "m") == "old");
   CHECK(folder.count() == 1);
 }
+
+}  // namespace
+}  // namespace wandistill::testing

@@ -2,9 +2,10 @@
 
 #include "temporary_folder.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
-using namespace std::string_view_literals;
+namespace wandistill::testing {
+namespace {
+
+using std::string_view_literals::operator""sv;
 
 TEST_CASE("text cleaning: as diffusers' prompt_clean does (with ftfy 6.3)") {
   // Expected values: diffusers.pipelines.wan.pipeline_wan.prompt_clean of the same texts.
@@ -69,3 +70,6 @@ TEST_CASE("text cleaning: invalid UTF-8 names the place and the byte") {
     check_mentions(error_of([&] { clean_prompt(text); }), {"prompt", "not valid UTF-8"});
   }
 }
+
+}  // namespace
+}  // namespace wandistill::testing

@@ -5,8 +5,8 @@
 #include "wandistill/h5.h"
 #include "wandistill/text_cleaning.h"
 
-using namespace wandistill;
-using namespace wandistill::testing;
+namespace wandistill::testing {
+namespace {
 using Ids = std::vector<int32_t>;
 
 TEST_CASE("tokenizer: the golden file's ids") {
@@ -77,3 +77,6 @@ TEST_CASE("tokenizer: missing and damaged models are named") {
   put(folder / "spiece.model", whole.substr(0, whole.size() / 2));
   check_mentions(error_of([&] { Tokenizer(folder.path()); }), {"spiece.model", "damaged"});
 }
+
+}  // namespace
+}  // namespace wandistill::testing
