@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,6 +13,10 @@
 #include "wandistill/shape.h"
 
 namespace wandistill {
+
+namespace h5 {
+struct Dataset;
+}
 
 /// An open HDF5 file. Every failure, a full disk included, is an Error with the file, the object and the
 /// reason (the system's or HDF5's). Paths inside the file look like "student/init/proj_out.weight"; missing
@@ -97,6 +102,7 @@ class H5File {
   std::unique_ptr<int> first_error_;       ///< errno of the first failed access; the open file points to it
   int64_t id_ = -1;                        ///< hid_t
   bool writing_ = false;
+  mutable std::map<std::string, std::shared_ptr<const h5::Dataset>> row_readers_;  // by name
 };
 
 /// Creates a file under a temporary name, lets `fill(H5File&)` write it, then closes, fsyncs and renames it.

@@ -79,6 +79,7 @@ class TeacherCache {
   std::vector<Entry> items_;
   std::map<CacheItem, int64_t> index_;
   std::vector<float> sigmas_;
+  int64_t text_dim_ = 0;
 };
 
 /// Completes the cache in `folder` for every prompt and repetition: the missing trajectories are dealt over

@@ -33,9 +33,11 @@ H5File::H5File(H5File&& other) noexcept
       location_(std::move(other.location_)),
       first_error_(std::move(other.first_error_)),
       id_(std::exchange(other.id_, -1)),
-      writing_(other.writing_) {}
+      writing_(other.writing_),
+      row_readers_(std::move(other.row_readers_)) {}
 
 H5File::~H5File() {
+  row_readers_.clear();
   if (id_ >= 0) H5Fclose(id_);
 }
 
@@ -91,6 +93,7 @@ void H5File::flush() {
 void H5File::close() {
   if (writing_) flush();
   h5::silence();
+  row_readers_.clear();
   const herr_t status = H5Fclose(std::exchange(id_, -1));
   check_written();
   if (status < 0) h5::fail_hdf5({path_, kNoName}, "close this file");
@@ -160,7 +163,10 @@ void H5File::read(const std::string& name, const Shape& expected_shape, T* out) 
 template <class T>
 void H5File::read_rows(const std::string& name, int64_t first, int64_t count, T* out) const {
   const h5::Place place{path_, name};
-  const h5::Dataset dataset = h5::open_dataset(id_, place);
+  // Opening a dataset costs more than reading a row: files that do not change keep theirs open.
+  std::shared_ptr<const h5::Dataset>& reader = row_readers_[name];
+  if (!reader || writing_) reader = std::make_shared<const h5::Dataset>(h5::open_dataset(id_, place));
+  const h5::Dataset& dataset = *reader;
   h5::require_numbers<T>(dataset, place);
   const h5::Id memory = h5::select_rows(dataset, first, count, place);
   if (count > 0 && H5Dread(dataset.id, h5::native_type<T>(), memory, dataset.space, H5P_DEFAULT, out) < 0)

@@ -85,7 +85,9 @@ class ShardBuilder {
       h5.write_string("settings", settings_.dump());
       h5.write_strings("prompt", prompts_);
       h5.write<int64_t>("repetition", {n}, repetitions_.data());
-      h5.write<float>("text/rows", {offsets_.back(), text_dim_}, rows_.data());
+      // Small chunks: a prompt's rows are read without the others'.
+      h5.create_extendible<float>("text/rows", {text_dim_}, 16);
+      h5.append_rows<float>("text/rows", offsets_.back(), rows_.data());
       h5.write<int64_t>("text/offsets", {n + 1}, offsets_.data());
       h5.write<float>("sigma", {points_}, sigmas_.data());
       // One chunk per point, so that reading a point at random reads nothing else.

@@ -63,6 +63,7 @@ void TeacherCache::open_shard(const fs::path& file, const Json& settings) {
     fail(file.string(),
          ": its datasets do not agree in length; the file is damaged: remove it and run again");
   if (sigmas_.empty()) sigmas_ = sigmas;
+  text_dim_ = shard->shape("text/rows").at(1);
   if (sigmas != sigmas_) fail(file.string(), ": its sigmas differ from those of the other shards; remove it");
   for (int64_t i = 0; i < n; ++i) {
     CacheItem item{prompts[size_t(i)], repetitions[size_t(i)]};
@@ -92,7 +93,7 @@ TextEmbedding TeacherCache::read_text(int64_t index) const {
   const Entry& e = items_[size_t(index)];
   const H5File& shard = *shards_[e.shard];
   TextEmbedding text{e.text_end - e.text_begin, {}};
-  text.rows.resize(size_t(text.tokens * shard.shape("text/rows").at(1)));
+  text.rows.resize(size_t(text.tokens * text_dim_));
   shard.read_rows("text/rows", e.text_begin, text.tokens, text.rows.data());
   return text;
 }
