@@ -59,8 +59,9 @@ TrainingState load_checkpoint(const fs::path& file, const ParameterLayout& layou
     fail(file.string(), ": checkpoint format ", format, "; this version reads ", kFormat);
   const auto refuse = [&](const char* what, const auto& found, const auto& expected) {
     if (found != expected)
-      fail(file.string(), ": this checkpoint was made with ", what, " ", found, ", this run has ", expected,
-           "; use the same value, another --output_dir, or --resume none");
+      throw ForeignCheckpoint(cat(file.string(), ": this checkpoint was made with ", what, " ", found,
+                                  ", this run has ", expected,
+                                  "; use the same value, another --output_dir, or --resume none"));
   };
   refuse("the student config", h5.read_string("student"), identity.student);
   refuse("seed", h5.read_scalar<uint64_t>("seed"), identity.seed);

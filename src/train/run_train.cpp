@@ -158,7 +158,6 @@ class TrainJob {
     session_.collectively([&] {
       negative = teacher_->encode(options_.teacher.negative_prompt, queue_);
       model = teacher_->guided(options_.teacher.guidance, options_.teacher.guidance_2, &*negative);
-      teacher_->vae();
     });
     samples_->draw(model,
                    sampling(parse_sampler(options_.teacher.teacher_sampler), options_.teacher.teacher_steps),
@@ -174,7 +173,7 @@ class TrainJob {
       else if (options_.resume != "none")
         state = load_checkpoint(options_.resume, student_->layout(), identity());
       if (state) return;
-      if (session_.is_root()) {  // --resume none: what an earlier run left here is not this run's
+      if (session_.is_root()) {  // what an earlier run left here is not this run's
         fs::remove(best_checkpoint());
         prune_checkpoints(checkpoints(), 0);
       }
@@ -185,6 +184,9 @@ class TrainJob {
       state->v = Buffer<float>::zeros(n);
       state->ema = Buffer<float>::copy_of(state->weights.data(), n);
     });
+    if (session_.any(double(state->step) != session_.max(double(state->step))))
+      throw CollectiveError(cat("the ranks found different checkpoints in ", checkpoints().string(),
+                                "; --output_dir must be on a file system that all of them share"));
     if (state->step > 0) say(cat("resumed at step ", state->step, ", epoch ", state->epoch));
     return std::move(*state);
   }
@@ -193,10 +195,11 @@ class TrainJob {
     const std::vector<fs::path> files = list_checkpoints(checkpoints());
     for (const fs::path& file : files) try {
         return load_checkpoint(file, student_->layout(), identity());
+      } catch (const ForeignCheckpoint&) {
+        throw;
       } catch (const Error& error) {
-        // A damaged file is passed over by name; one of another run, or nothing but damaged ones, is refused.
-        if (std::string(error.what()).find("was made with") != std::string::npos || file == files.back())
-          throw;
+        // Damaged: passed over by name, unless it was the last hope.
+        if (file == files.back()) throw;
         say(cat("skipping a checkpoint: ", error.what()));
       }
     return std::nullopt;
@@ -297,7 +300,6 @@ class TrainJob {
   /// Seconds.
   double draw_samples(int64_t epoch) {
     const double start = wall();
-    session_.collectively([&] { teacher_->vae(); });
     const GuidedModel model{.transformer = &*student_, .high_noise = trainer_->state().ema.data()};
     samples_->draw(model, sampling(SamplerKind::kDdim, options_.sample_steps),
                    {.epoch = epoch, .step = trainer_->state().step});

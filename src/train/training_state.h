@@ -6,6 +6,7 @@
 #include <string>
 
 #include "wandistill/buffer.h"
+#include "wandistill/error.h"
 #include "wandistill/wan_config.h"
 
 namespace wandistill {
@@ -28,12 +29,18 @@ struct RunIdentity {
   int64_t batch_size = 0, samples_per_epoch = 0;
 };
 
+/// A checkpoint of another run: whole, but not to be continued by this one.
+class ForeignCheckpoint : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Writes the checkpoint atomically: logical tensors by name, the counters, the identity and the effective
 /// configuration (text).
 void save_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
                      const TrainingState& state, const RunIdentity& identity,
                      const std::string& effective_config);
-/// Throws Error naming the file and what is damaged or does not fit.
+/// Throws Error naming the file and what is damaged; ForeignCheckpoint naming what differs from `identity`.
 TrainingState load_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
                               const RunIdentity& identity);
 
