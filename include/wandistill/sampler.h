@@ -26,8 +26,8 @@ class PictureSampler {
 
   /// x [C, h, w]: from noise to x0. Throws Error if the result is not finite.
   void denoise(const TextEmbedding& text, float* x, const Queue& queue);
-  /// Decodes x0 [C, h, w] (normalised latents) to an 8-bit picture.
-  Image decode(const float* x0, const Queue& queue) const;
+  /// Decodes x0 [C, h, w] as decode_picture does.
+  Image decode(const float* x0, const Queue& queue, int64_t strip = 0) const;
   int64_t latent_count() const { return channels_ * h_ * w_; }
 
  private:
@@ -37,8 +37,13 @@ class PictureSampler {
   int64_t channels_, h_, w_;
 };
 
-/// Normalised latents [C, h, w] to an 8-bit picture.
-Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
-                     const Queue& queue);
+/// Normalised latents [C, h, w] to an 8-bit picture, by strips of `strip` latent rows (0: all at once), which
+/// bound the memory and change nothing else.
+Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w, const Queue& queue,
+                     int64_t strip = 0);
+/// The band of that picture which belongs to the latent rows [begin, end): RGB [s (end - begin), s w, 3],
+/// s = vae.config().scale().
+std::vector<uint8_t> decode_picture_rows(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
+                                         int64_t begin, int64_t end, const Queue& queue, int64_t strip = 0);
 
 }  // namespace wandistill

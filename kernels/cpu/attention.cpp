@@ -34,6 +34,11 @@ void scale_and_bias(const AttentionShape& s, int64_t b, bool ends_keys, int64_t 
 
 }  // namespace
 
+int64_t attention_scratch_bytes(int64_t queries, int64_t keys, int threads) {
+  return threads * std::min(kQueryTile, queries) * std::min(kKeyTile, keys) *
+         static_cast<int64_t>(sizeof(float));
+}
+
 void attention_forward(const AttentionShape& s, const float* q, const float* k, const float* v, float* out,
                        float* log_sum_exp, const Queue& queue) {
   const int64_t D = s.head_dim, stride = s.heads * D;

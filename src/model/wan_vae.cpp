@@ -1,130 +1,74 @@
-// The decoder's forward pass, channels last throughout. Three buffers suffice: x is the residual stream, the
-// other two hold what a layer makes of it.
+// The decoder: its trunk once, then the up blocks strip by strip.
 #include "wandistill/wan_vae.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "src/model/wan_vae_weights.h"
-#include "wandistill/ops/attention.h"
-#include "wandistill/ops/rms_norm_silu.h"
+#include "src/model/wan_vae_dtype.h"
+#include "src/model/wan_vae_pass.h"
+#include "wandistill/error.h"
 
 namespace wandistill {
 namespace {
 
-struct Pass {
-  const Queue& queue;
-  int64_t h, w;  // of x
-  Buffer<float> x, a, b;
+/// Latent rows that are worked on at a time.
+int64_t strip_size(int64_t strip, int64_t rows) {
+  return strip == 0 ? rows : std::min(strip, rows);
+}
 
-  int64_t pixels() const { return h * w; }
-
-  void convolve(const VaeConv& conv, const float* from, const float* residual, float* to) const {
-    cpu::conv2d_forward(conv.shape(h, w), from, conv.weight.data(), conv.bias.data(), residual, to, queue);
-  }
-  void norm(const Buffer<float>& gamma, const float* from, bool silu, float* to) const {
-    cpu::rms_norm_silu_forward(pixels(), gamma.size(), from, gamma.data(), silu, to, queue);
-  }
-
-  void convolve(const VaeConv& conv) {
-    convolve(conv, x.data(), nullptr, a.data());
-    std::swap(x, a);
-    if (conv.upsample) h *= 2, w *= 2;
-  }
-
-  void residual_block(const VaeResidualBlock& block) {
-    norm(block.norm1, x.data(), true, a.data());
-    convolve(block.conv1, a.data(), nullptr, b.data());
-    norm(block.norm2, b.data(), true, b.data());
-    if (block.shortcut) {
-      convolve(*block.shortcut, x.data(), nullptr, a.data());
-      std::swap(x, a);
-    }
-    convolve(block.conv2, b.data(), x.data(), x.data());
-  }
-
-  /// One head over all pixels.
-  void attention(const WanVaeWeights& weights) {
-    const int64_t channels = weights.attention_norm.size(), n = pixels() * channels;
-    float *q = b.data(), *k = q + n, *v = k + n;
-    norm(weights.attention_norm, x.data(), false, a.data());
-    convolve(weights.q, a.data(), nullptr, q);
-    convolve(weights.k, a.data(), nullptr, k);
-    convolve(weights.v, a.data(), nullptr, v);
-    const int64_t key_offsets[] = {0, pixels()};
-    const AttentionShape shape{
-        1, pixels(), 1, channels, key_offsets, nullptr, 1.0f / std::sqrt(static_cast<float>(channels))};
-    cpu::attention_forward(shape, q, k, v, a.data(), nullptr, queue);
-    convolve(weights.attention_out, a.data(), x.data(), x.data());
-  }
-};
-
-/// from [rows, cols] to [cols, rows].
-void transpose(int64_t rows, int64_t cols, const float* from, float* to) {
-  for (int64_t c = 0; c < cols; ++c) {
-    for (int64_t r = 0; r < rows; ++r) to[c * rows + r] = from[r * cols + c];
-  }
+[[noreturn]] void refuse_picture(VaeDtype dtype) {
+  fail("the decoded picture is not finite in ", dtype_name(dtype),
+       dtype == VaeDtype::kFloat16
+           ? ", whose largest number is 65504: decode in bfloat16 or float32 (--vae_dtype)"
+           : ": the latents or the VAE's weights are not finite, or out of all proportion");
 }
 
 }  // namespace
 
-WanVaeDecoder::WanVaeDecoder(const std::filesystem::path& folder)
-    : config_(WanVaeConfig::load(folder)), weights_(std::make_unique<WanVaeWeights>(folder, config_)) {}
+WanVaeDecoder::WanVaeDecoder(const std::filesystem::path& folder, VaeDtype dtype)
+    : config_(WanVaeConfig::load(folder)),
+      dtype_(dtype),
+      weights_(std::make_unique<WanVaeWeights>(folder, config_, dtype)) {}
 WanVaeDecoder::~WanVaeDecoder() = default;
 WanVaeDecoder::WanVaeDecoder(WanVaeDecoder&&) noexcept = default;
 
-int64_t WanVaeDecoder::largest_activation(int64_t h, int64_t w) const {
-  int64_t pixels = h * w;
-  int64_t most = std::max(config_.z_dim, 3 * weights_->q.c_out) * pixels;  // q, k and v stand side by side
-  for (const VaeUpBlock& block : weights_->up_blocks) {
-    for (const VaeResidualBlock& resnet : block.resnets)
-      most = std::max(most, pixels * std::max(resnet.conv1.c_in, resnet.conv1.c_out));
-    if (block.upsampler) {
-      pixels *= 4;
-      most = std::max(most, pixels * block.upsampler->c_out);
-    }
-  }
-  return std::max(most, pixels * weights_->conv_out.c_out);
-}
-
-int64_t WanVaeDecoder::decode_peak_bytes(int64_t h, int64_t w, int threads) const {
-  const int64_t activations = 3 * largest_activation(h, w) * static_cast<int64_t>(sizeof(float));
-  int64_t scratch = 0;
-  const auto count = [&](const VaeConv& conv) {
-    scratch = std::max(scratch, cpu::conv2d_scratch_bytes(conv.shape(h, w), threads));
-  };
-  count(weights_->conv_in);
-  count(weights_->before_attention.conv1);
-  for (const VaeUpBlock& block : weights_->up_blocks) {
-    for (const VaeResidualBlock& resnet : block.resnets) count(resnet.conv1), count(resnet.conv2);
-    if (block.upsampler) {
-      count(*block.upsampler);
-      h *= 2, w *= 2;
-    }
-  }
-  count(weights_->conv_out);
-  return activations + scratch;
-}
-
 void WanVaeDecoder::decode(const float* latents, int64_t h, int64_t w, float* image,
                            const Queue& queue) const {
-  const int64_t most = largest_activation(h, w);
-  Pass pass{queue, h, w, Buffer<float>(most), Buffer<float>(most), Buffer<float>(most)};
-  transpose(config_.z_dim, h * w, latents, pass.x.data());
-  pass.convolve(weights_->post_quant_conv);
-  pass.convolve(weights_->conv_in);
-  pass.residual_block(weights_->before_attention);
-  pass.attention(*weights_);
-  pass.residual_block(weights_->after_attention);
-  for (const VaeUpBlock& block : weights_->up_blocks) {
-    for (const VaeResidualBlock& resnet : block.resnets) pass.residual_block(resnet);
-    if (block.upsampler) pass.convolve(*block.upsampler);
+  decode_rows(latents, h, w, 0, h, 0, image, queue);
+}
+
+void WanVaeDecoder::decode_rows(const float* latents, int64_t h, int64_t w, int64_t begin, int64_t end,
+                                int64_t strip, float* image, const Queue& queue) const {
+  WD_REQUIRE(0 <= begin && begin <= end && end <= h && strip >= 0);
+  if (begin == end) return;
+  VaePass trunk(trunk_memory(*weights_, h, w, queue.threads), dtype_, queue);
+  trunk.run_trunk(*weights_, latents, h, w);
+  for (const VaeStage& stage : trunk_stages(*weights_, h, {begin, end})) trunk.run(stage, *weights_);
+  trunk.keep_stream_only();
+
+  const int64_t step = strip_size(strip, end - begin), scale = config_.scale();
+  const int64_t row_pixels = scale * w, plane = scale * (end - begin) * row_pixels;
+  VaePass pass(strip_memory(*weights_, h, w, step, queue.threads), dtype_, queue);
+  for (int64_t first = begin; first < end; first += step) {
+    const VaeRows rows{first, std::min(first + step, end)};
+    pass.start_from(trunk);
+    for (const VaeStage& stage : strip_stages(*weights_, h, rows)) pass.run(stage, *weights_);
+    const VaeRows pixels{scale * rows.begin, scale * rows.end};
+    if (!pass.store(pixels, image + scale * (first - begin) * row_pixels, plane)) refuse_picture(dtype_);
   }
-  pass.norm(weights_->norm_out, pass.x.data(), true, pass.x.data());
-  pass.convolve(weights_->conv_out);
-  transpose(pass.pixels(), weights_->conv_out.c_out, pass.x.data(), image);
-  for (int64_t i = 0; i < weights_->conv_out.c_out * pass.pixels(); ++i)
-    image[i] = std::clamp(image[i], -1.0f, 1.0f);
+}
+
+int64_t WanVaeDecoder::decode_peak_bytes(int64_t h, int64_t w, int64_t rows, int64_t strip,
+                                         int threads) const {
+  const VaeMemory trunk = trunk_memory(*weights_, h, w, threads);
+  const VaeMemory pass = strip_memory(*weights_, h, w, strip_size(strip, rows), threads);
+  return std::max(trunk.bytes(), trunk.stream * static_cast<int64_t>(sizeof(float)) + pass.bytes());
+}
+
+int64_t WanVaeDecoder::strip_rows(int64_t h, int64_t w, int64_t bytes, int threads) const {
+  const int64_t budget = std::max(bytes, decode_peak_bytes(h, w, h, 1, threads));
+  int64_t rows = h;
+  while (decode_peak_bytes(h, w, h, rows, threads) > budget) --rows;
+  return rows;
 }
 
 }  // namespace wandistill

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "src/model/wan_vae_dtype.h"
 #include "wandistill/error.h"
 
 namespace wandistill {
@@ -23,11 +24,13 @@ bool unused(const std::string& name) {
 /// Reads layers and keeps count of what it read.
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& folder) : files_(folder, "diffusion_pytorch_model") {}
+  Reader(const std::filesystem::path& folder, VaeDtype dtype)
+      : files_(folder, "diffusion_pytorch_model"), dtype_(dtype) {}
 
   Buffer<float> tensor(const std::string& name, const Shape& shape) {
     Buffer<float> values(element_count(shape));
     files_.read(name, shape, values.data());
+    round_to(dtype_, values.size(), values.data(), {1});
     known_.insert(name);
     return values;
   }
@@ -69,6 +72,7 @@ class Reader {
 
  private:
   SafetensorsFolder files_;
+  VaeDtype dtype_;
   std::set<std::string> known_;
 };
 
@@ -89,8 +93,9 @@ VaeConv outputs(const VaeConv& from, int64_t begin, int64_t count) {
 
 }  // namespace
 
-WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config) {
-  Reader reader(folder);
+WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config,
+                             VaeDtype dtype) {
+  Reader reader(folder, dtype);
   const std::vector<int64_t> mult(config.dim_mult.rbegin(), config.dim_mult.rend());
   const int64_t levels = static_cast<int64_t>(mult.size()), middle = config.base_dim * mult[0];
   const std::string mid = "decoder.mid_block.", attention = mid + "attentions.0.";

@@ -20,6 +20,8 @@ struct VaeConv {
   Buffer<float> weight;  // [kernel, kernel, c_in, c_out]
   Buffer<float> bias;    // [c_out]
 
+  /// Rows it reads above and below an output's own, of the doubled picture where it upsamples.
+  int64_t reach() const { return kernel / 2; }
   Conv2dShape shape(int64_t h, int64_t w) const { return {h, w, c_in, c_out, kernel, upsample}; }
 };
 
@@ -28,6 +30,8 @@ struct VaeResidualBlock {
   Buffer<float> norm1, norm2;  // [c_in], [c_out]
   VaeConv conv1, conv2;
   std::optional<VaeConv> shortcut;
+
+  int64_t reach() const { return conv1.reach() + conv2.reach(); }
 };
 
 struct VaeUpBlock {
@@ -36,7 +40,8 @@ struct VaeUpBlock {
 };
 
 struct WanVaeWeights {
-  WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config);
+  /// Rounded to dtype.
+  WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config, VaeDtype dtype);
 
   VaeConv post_quant_conv, conv_in;
   VaeResidualBlock before_attention, after_attention;  // the middle block

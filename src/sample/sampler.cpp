@@ -28,20 +28,28 @@ void PictureSampler::denoise(const TextEmbedding& text, float* x, const Queue& q
     if (!std::isfinite(x[i])) fail("the latents are not finite");
 }
 
-Image PictureSampler::decode(const float* x0, const Queue& queue) const {
-  return decode_picture(vae_, x0, h_, w_, queue);
+Image PictureSampler::decode(const float* x0, const Queue& queue, int64_t strip) const {
+  return decode_picture(vae_, x0, h_, w_, queue, strip);
 }
 
-Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
-                     const Queue& queue) {
-  const int64_t height = h * vae.config().scale(), width = w * vae.config().scale();
-  Buffer<float> z(vae.config().z_dim * h * w), picture(3 * height * width);
+Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w, const Queue& queue,
+                     int64_t strip) {
+  const int64_t scale = vae.config().scale();
+  return {.width = scale * w,
+          .height = scale * h,
+          .rgb = decode_picture_rows(vae, latents, h, w, 0, h, queue, strip),
+          .text = {}};
+}
+
+std::vector<uint8_t> decode_picture_rows(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
+                                         int64_t begin, int64_t end, const Queue& queue, int64_t strip) {
+  const int64_t scale = vae.config().scale(), pixels = scale * (end - begin) * scale * w;
+  Buffer<float> z(vae.config().z_dim * h * w), picture(3 * pixels);
   denormalise_latents(vae.config(), h, w, latents, z.data());
-  vae.decode(z.data(), h, w, picture.data(), queue);
-  Image image{
-      .width = width, .height = height, .rgb = std::vector<uint8_t>(size_t(3 * height * width)), .text = {}};
-  ref::rgb8(height * width, picture.data(), image.rgb.data(), queue);
-  return image;
+  vae.decode_rows(z.data(), h, w, begin, end, strip, picture.data(), queue);
+  std::vector<uint8_t> rgb(size_t(3 * pixels));
+  ref::rgb8(pixels, picture.data(), rgb.data(), queue);
+  return rgb;
 }
 
 }  // namespace wandistill

@@ -2,7 +2,10 @@
 // bit for any number of threads.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -13,6 +16,7 @@
 #include "wandistill/ops/rgb8.h"
 #include "wandistill/ops/rms_norm.h"
 #include "wandistill/ops/rms_norm_silu.h"
+#include "wandistill/ops/round16.h"
 
 namespace wd = wandistill;
 using wd::op_test::compare;
@@ -144,4 +148,47 @@ TEST_CASE("rgb8: range, rounding, order, NaN") {
   wd::ref::rgb8(3, image, rgb.data(), kOne);
   // 0 -> 127.5 goes to the even 128.
   CHECK(rgb == std::vector<uint8_t>{0, 0, 0, 128, 100, 0, 255, 255, 255, 99});
+}
+
+TEST_CASE("round16: cpu against ref, bit by bit") {
+  // Every power of two with what lies around it, ties included, and random bits.
+  std::vector<float> x;
+  std::mt19937 engine(13);
+  for (uint32_t exponent = 0; exponent < 256; ++exponent) {
+    for (const uint32_t low : {0u, 1u, 0xfffu, 0x1000u, 0x1001u, 0x3000u, 0x7fffu, 0x8000u, 0x8001u, 0x18000u,
+                               0x7fefffu, 0x7ff000u, 0x7fffffu, uint32_t(engine() & 0x7fffff)}) {
+      for (const uint32_t sign : {0u, 1u})
+        x.push_back(std::bit_cast<float>(sign << 31 | exponent << 23 | low));
+    }
+  }
+  for (int i = 0; i < 100'000; ++i) x.push_back(std::bit_cast<float>(uint32_t(engine())));
+  const auto same = [](float a, float b) {
+    return (std::isnan(a) && std::isnan(b)) || std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b);
+  };
+  struct Pair {
+    wd::Round16 *fast, *twin;
+  };
+  for (const auto& [fast, twin] : {Pair{wd::cpu::round_bfloat16, wd::ref::round_bfloat16},
+                                   Pair{wd::cpu::round_float16, wd::ref::round_float16}}) {
+    std::vector<float> expected = x;
+    twin(int64_t(x.size()), expected.data(), kOne);
+    for (const wd::Queue& queue : {kOne, wd::op_test::kSeven}) {
+      std::vector<float> found = x;
+      found.push_back(wd::op_test::kGuard);
+      fast(int64_t(x.size()), found.data(), queue);
+      CHECK(found.back() == wd::op_test::kGuard);
+      CHECK(std::equal(expected.begin(), expected.end(), found.begin(), same));
+    }
+  }
+}
+
+TEST_CASE("round16: known values") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  // Ties go to the even neighbour; the last two columns are float16's largest number and what is infinite.
+  std::vector<float> brain{1 + 0x1p-8f, 1 + 0x3p-8f, -1 - 0x1.8p-8f, 0x1p-133f, 65504, 65520};
+  wd::cpu::round_bfloat16(int64_t(brain.size()), brain.data(), kOne);
+  CHECK(brain == std::vector<float>{1, 1 + 0x1p-6f, -1 - 0x1p-7f, 0x1p-133f, 65536, 65536});
+  std::vector<float> half{1 + 0x1p-11f, 1 + 0x3p-11f, -0x1.8p-25f, 0x1p-25f, 65519, -65520};
+  wd::cpu::round_float16(int64_t(half.size()), half.data(), kOne);
+  CHECK(half == std::vector<float>{1, 1 + 0x1p-9f, -0x1p-24f, 0, 65504, -infinity});
 }

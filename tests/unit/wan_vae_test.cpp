@@ -90,15 +90,6 @@ TEST_CASE("wan_vae: one latent and odd, non-square latents decode") {
   }
 }
 
-TEST_CASE("wan_vae: decode_peak_bytes") {
-  const wd::WanVaeDecoder decoder(kFolder);
-  const int64_t small = decoder.decode_peak_bytes(12, 12, 1), large = decoder.decode_peak_bytes(128, 128, 1);
-  CHECK(small > 3 * 96 * 96 * 16 * 4);
-  // Three full-size activations of base_dim (16) channels; the scratch is small against them.
-  CHECK(large > int64_t{3} * 1024 * 1024 * 16 * 4);
-  CHECK(large < int64_t{3} * 1024 * 1024 * 16 * 4 + 4'000'000);
-}
-
 TEST_CASE("wan_vae: latent normalisation, both ways") {
   const wd::WanVaeConfig config = wd::WanVaeConfig::load(kFolder);
   const int64_t h = 5, w = 7, n = config.z_dim * h * w;

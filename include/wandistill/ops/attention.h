@@ -33,6 +33,8 @@ AttentionBackward attention_backward;
 namespace cpu {
 AttentionForward attention_forward;
 AttentionBackward attention_backward;
+/// Bytes that attention_forward allocates while it runs, for samples of up to `keys` keys.
+int64_t attention_scratch_bytes(int64_t queries, int64_t keys, int threads);
 }  // namespace cpu
 
 }  // namespace wandistill
