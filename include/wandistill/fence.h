@@ -7,9 +7,10 @@
 
 namespace wandistill {
 
-/// Returns, on every rank, when all ranks have come; the seconds that this rank waited. Gives the core away
-/// meanwhile. After timeout_seconds of waiting the job ends on every rank with a message that names `what`
-/// (the work before the fence, as in "samples of epoch 10").
-double fence(const Session& session, const std::string& what, double timeout_seconds);
+/// Returns, on every rank, when all ranks have come; the seconds that this rank waited. `what` is the work
+/// before the fence, as in "samples of epoch 10". From its arrival on the rank stands as waiting on the
+/// board. After notice_seconds, and then less and less often, rank 0 prints which ranks are still to come and
+/// what they are doing. After the session's time-out the job ends with that report.
+double fence(const Session& session, const std::string& what, double notice_seconds = 5);
 
 }  // namespace wandistill

@@ -26,7 +26,7 @@ class GradientBuckets {
   void ready(int64_t index);
   /// Returns when every bucket is summed, on every rank to the same bits, and prepares the next step. Ranges
   /// that were not reported count as ready now, so a rank without samples simply calls this (its gradients
-  /// zero).
+  /// zero). Waits as the session's collectives do, with their time-out.
   void wait();
   /// Time spent inside wait() since the start: what the overlap did not hide.
   double wait_seconds() const { return wait_seconds_; }

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "wandistill/error.h"
+#include "wandistill/rank_board.h"
 
 namespace wandistill {
 
@@ -26,9 +28,16 @@ class CollectiveError : public Error {
   using Error::Error;
 };
 
+/// When a rank that waits for others says so, in seconds of waiting.
+struct Patience {
+  double say_seconds = 1;      // on the board
+  double notice_seconds = 30;  // rank 0, on stderr and for whom; again after twice the time, 60 s at most
+};
+
 /// MPI from initialisation to finalisation; one per process. Works without mpirun as a world of one rank.
 /// Unless said otherwise the functions that communicate are collective: every rank calls them, in the same
-/// order.
+/// order. A rank that waits in one gives its core away, and what it waits for stands on the board; after the
+/// time-out the job ends with a report of who is late.
 class Session {
  public:
   /// Error if the MPI library does not offer MPI_THREAD_MULTIPLE.
@@ -57,6 +66,20 @@ class Session {
   /// The same ranks; for traffic that runs beside the main thread's.
   MPI_Comm background() const { return background_; }
 
+  /// Where every rank says what it is doing.
+  RankBoard& board() const { return *board_; }
+  /// Seconds (--fence_timeout) that a rank waits for others; then rank 0 prints for which, and where each of
+  /// them stands, and ends the job with code 1. If it does not, because it is late itself, the others do so 5
+  /// seconds later. Not collective.
+  void set_collective_timeout(double seconds) { collective_timeout_ = seconds; }
+
+  /// Returns when the request, of a call that every rank makes, is complete. `what` names the call ("a sum
+  /// over the ranks").
+  void wait(MPI_Request* request, const std::string& what) const;
+  /// The same for whatever `done` tests by an MPI call.
+  void wait_until(const std::function<bool()>& done, const std::string& what,
+                  const Patience& patience = {}) const;
+
   void broadcast(std::string* text, int root = 0) const;
   template <class T>
   void broadcast(std::vector<T>* values, int root = 0) const;
@@ -84,12 +107,17 @@ class Session {
   [[noreturn]] void abort(const std::string& message, int code = 1) const;
 
  private:
+  bool any(bool value, const std::string& what) const;
+  void meet(const std::string& what) const;
+  [[noreturn]] void give_up(const std::string& what, double waited) const;
   void broadcast_bytes(void* data, int64_t bytes, int root) const;
   std::vector<char> gather_bytes(const void* data, int64_t bytes) const;
 
   MPI_Comm comm_ = MPI_COMM_NULL, background_ = MPI_COMM_NULL;
   int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1;
   std::string host_, placement_;
+  std::unique_ptr<RankBoard> board_;
+  double collective_timeout_ = 3600;
   int exceptions_at_start_ = 0;
   bool failed_together_ = false;
 };

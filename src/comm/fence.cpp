@@ -1,28 +1,18 @@
 #include "wandistill/fence.h"
 
-#include <chrono>
-#include <thread>
-
 namespace wandistill {
 
-double fence(const Session& session, const std::string& what, double timeout_seconds) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
-  const auto waited = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
+double fence(const Session& session, const std::string& what, double notice_seconds) {
+  const double start = MPI_Wtime();
   MPI_Request request;
   WD_MPI(MPI_Ibarrier(session.comm(), &request));
-  int arrived = 0;
-  WD_MPI(MPI_Test(&request, &arrived, MPI_STATUS_IGNORE));
-  while (!arrived) {
-    if (waited() > timeout_seconds) {
-      session.abort(cat("fence after ", what, ": waited ", waited(),
-                        " s, and not every rank has come (limit ", timeout_seconds,
-                        " s); the job ends here"));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    WD_MPI(MPI_Test(&request, &arrived, MPI_STATUS_IGNORE));
-  }
-  return waited();
+  const auto all_came = [&request] {
+    int done = 0;
+    WD_MPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+    return done != 0;
+  };
+  session.wait_until(all_came, "fence after " + what, {0, notice_seconds});
+  return MPI_Wtime() - start;
 }
 
 }  // namespace wandistill

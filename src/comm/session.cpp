@@ -7,8 +7,12 @@
 #include <cstdlib>
 #include <exception>
 
+#include "ranks_text.h"
+
 namespace wandistill {
 namespace {
+
+constexpr int64_t kExtraSlots = 8;  // of the board; nothing needs more
 
 /// The cores that this process may run on, one byte per core number.
 std::vector<char> allowed_cores() {
@@ -37,23 +41,6 @@ int fair_threads(const std::vector<char>& masks, int local_rank, int local_size)
     sharing += overlaps ? 1 : 0;
   }
   return std::max(1, cores / std::max(1, sharing));
-}
-
-/// "0-2, 5" of sorted ranks.
-std::string ranges(const std::vector<int>& ranks) {
-  std::string text;
-  for (size_t i = 0; i < ranks.size();) {
-    size_t j = i;
-    while (j + 1 < ranks.size() && ranks[j + 1] == ranks[j] + 1) ++j;
-    text += cat(text.empty() ? "" : ", ", ranks[i]);
-    if (j > i) text += cat("-", ranks[j]);
-    i = j + 1;
-  }
-  return text;
-}
-
-std::string ranks_text(const std::vector<int>& ranks) {
-  return (ranks.size() == 1 ? "rank " : "ranks ") + ranges(ranks);
 }
 
 /// "host: ranks 0-3, 2 threads each", hosts in the order of their first rank.
@@ -96,6 +83,7 @@ Session::Session(int* argc, char*** argv) : exceptions_at_start_(std::uncaught_e
   char host[MPI_MAX_PROCESSOR_NAME];
   int length = 0;
   WD_MPI(MPI_Get_processor_name(host, &length));
+  board_ = std::make_unique<RankBoard>(comm_, kExtraSlots);
   host_.assign(host, static_cast<size_t>(length));
 
   MPI_Comm local;
@@ -115,6 +103,8 @@ Session::~Session() {
   if (std::uncaught_exceptions() > exceptions_at_start_ && !failed_together_ && world_size_ > 1) {
     abort("left by an exception that the other ranks do not know of");
   }
+  meet("the end of the job");  // here a rank that is late has a name; below it would be a silent wait
+  board_.reset();
   MPI_Comm_free(&background_);
   MPI_Comm_free(&comm_);
   MPI_Finalize();
@@ -139,7 +129,7 @@ void Session::collectively(const std::function<void()>& work) {
     failed = true;
     message = e.what();
   }
-  if (!any(failed)) return;
+  if (!any(failed, "work in common")) return;
   const std::vector<std::string> messages = gather((failed ? "!" : " ") + message);
   std::string text;
   for (size_t i = 0; i < messages.size(); ++i) {

@@ -20,13 +20,26 @@ passes() {
   timeout 150 "$@" >"$out" 2>&1 && tail -n 1 "$out" || complain "$@"
 }
 
-# scenario NAME TEXT: ends with an error within 30 s and says TEXT once.
+# scenario RANKS NAME TEXT...: ends with an error within 30 s and says each TEXT once.
 scenario() {
-  timeout 30 mpirun -n 2 "$tests" --scenario "$1" >"$out" 2>&1
+  local ranks=$1 name=$2
+  shift 2
+  timeout 30 mpirun -n "$ranks" "$tests" --scenario "$name" >"$out" 2>&1
   local code=$?
-  [ $code -ne 0 ] && [ $code -ne 124 ] || complain "$1: exit code $code"
-  [ "$(grep -c -- "$2" "$out")" -eq 1 ] || complain "$1: '$2' is not said once"
-  echo "scenario $1: exit code $code"
+  [ $code -ne 0 ] && [ $code -ne 124 ] || complain "$name: exit code $code"
+  for text in "$@"; do
+    [ "$(grep -c -- "$text" "$out")" -eq 1 ] || complain "$name: '$text' is not said once"
+  done
+  echo "scenario $name: exit code $code"
+}
+
+# late RANKS NAME WHAT RANK: as scenario; the job ends because of RANK alone, and that is said once.
+late() {
+  local start=$SECONDS
+  scenario "$1" "$2" "$3: waited [0-9.]* s (limit 0.5 s, --fence_timeout) for rank $4\$" \
+    "^  rank $4: prompt 5, denoising step 3 of 10 ([0-9.]* s ago)\$"
+  [ "$(grep -c "waited\|s ago" "$out")" -eq 2 ] || complain "$2: other ranks are named, or more than one reports"
+  [ $((SECONDS - start)) -le 15 ] || complain "$2: took $((SECONDS - start)) s"
 }
 
 passes "$tests" --ranks 1
@@ -37,12 +50,27 @@ grep -q "the world has 2 ranks" "$out" || complain "--ranks 3 on two ranks: no m
 mpirun -n 2 "$tests" --ranks 2 -tc="*distinct messages*" >"$out" 2>&1 && complain "a 3-rank test passed on two ranks"
 grep -q "this test needs 3 ranks" "$out" || complain "a 3-rank test on two ranks: no message"
 
-scenario one_rank_throws "rank 1 on .*: out of luck"
-scenario throw_past_main "out of luck"
-scenario throw_past_session "left by an exception"
-scenario collective_error "rank 1: no such prompt file"
-scenario fence_timeout "fence after samples of epoch 10: waited"
-scenario mpi_error "rank 0 on .*MPI_Send.*scenarios.cpp"
+scenario 2 one_rank_throws "rank 1 on .*: out of luck"
+scenario 2 throw_past_main "out of luck"
+scenario 2 throw_past_session "left by an exception"
+scenario 2 collective_error "rank 1: no such prompt file"
+scenario 2 mpi_error "rank 0 on .*MPI_Send.*scenarios.cpp"
+
+late 3 fence_timeout "rank 0 on .*: fence after samples of epoch 10" 2
+late 2 sum_timeout "rank 0 on .*: a sum over the ranks" 1
+late 2 gradients_timeout "rank 0 on .*: the gradients' all-reduce" 1
+late 3 root_late "rank [12] on .*: fence after samples of epoch 10" 0
+timeout 30 mpirun -n 2 "$tests" --scenario fence_notice >"$out" 2>&1 || complain "fence_notice: exit code $?"
+text="^fence after samples of epoch 10: [0-9.]* s, still waiting for rank 1 (prompt 5, denoising step 3 of 10)\$"
+grep -q "$text" "$out" && ! grep -vq "$text" "$out" || complain "fence_notice"
+echo "scenario fence_notice: done"
+
+# Without windows in shared memory, as across hosts: the board is kept by messages.
+export OMPI_MCA_osc=^sm
+passes mpirun -n 3 "$tests" --ranks 3
+late 3 fence_timeout "rank 0 on .*: fence after samples of epoch 10" 2
+late 3 root_late "rank [12] on .*: fence after samples of epoch 10" 0
+unset OMPI_MCA_osc
 
 # mpirun hands USR1 to its ranks; all must stop at the same step and end well.
 mpirun -n 2 "$tests" --scenario stop_signal >"$out" 2>&1 &

@@ -6,6 +6,7 @@
 
 #include "mpi_test.h"
 #include "wandistill/fence.h"
+#include "wandistill/gradient_buckets.h"
 
 namespace wandistill {
 namespace {
@@ -27,9 +28,52 @@ int collective_error(Session& session) {
   return 0;
 }
 
+const char* const kWork = "prompt 5, denoising step 3 of 10";
+
+/// The rank does not come for longer than any test waits.
+void is_late(Session& session) {
+  session.board().post(kWork, true);
+  sleep_ms(60000);
+}
+
 int fence_timeout(Session& session) {
-  if (session.rank() == session.world_size() - 1) sleep_ms(60000);
-  fence(session, "samples of epoch 10", 0.5);
+  session.set_collective_timeout(0.5);
+  if (session.rank() == session.world_size() - 1) is_late(session);
+  fence(session, "samples of epoch 10");
+  return 0;
+}
+
+/// The others must end the job without rank 0.
+int root_late(Session& session) {
+  session.set_collective_timeout(0.5);
+  if (session.is_root()) is_late(session);
+  fence(session, "samples of epoch 10");
+  return 0;
+}
+
+int sum_timeout(Session& session) {
+  session.set_collective_timeout(0.5);
+  if (session.rank() == session.world_size() - 1) is_late(session);
+  session.sum(1.0);
+  return 0;
+}
+
+int gradients_timeout(Session& session) {
+  session.set_collective_timeout(0.5);
+  float gradient = 1;
+  GradientBuckets buckets(session, &gradient, {{0, 1}}, 1);
+  if (session.rank() == session.world_size() - 1) is_late(session);
+  buckets.wait();
+  return 0;
+}
+
+/// A rank that is late, but comes.
+int fence_notice(Session& session) {
+  if (session.rank() == session.world_size() - 1) {
+    session.board().post(kWork, true);
+    sleep_ms(900);
+  }
+  fence(session, "samples of epoch 10", 0.4);  // the notice after twice that time finds the same
   return 0;
 }
 
@@ -64,6 +108,10 @@ int run_scenario(const std::string& name, int argc, char** argv) {
   if (name == "one_rank_throws") return run_session(argc, argv, one_rank_throws);
   if (name == "collective_error") return run_session(argc, argv, collective_error);
   if (name == "fence_timeout") return run_session(argc, argv, fence_timeout);
+  if (name == "root_late") return run_session(argc, argv, root_late);
+  if (name == "sum_timeout") return run_session(argc, argv, sum_timeout);
+  if (name == "gradients_timeout") return run_session(argc, argv, gradients_timeout);
+  if (name == "fence_notice") return run_session(argc, argv, fence_notice);
   if (name == "mpi_error") return run_session(argc, argv, mpi_error);
   if (name == "stop_signal") return run_session(argc, argv, stop_signal);
   if (name == "throw_past_main") {

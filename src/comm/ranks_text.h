@@ -1,0 +1,12 @@
+// Ranks, written for people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace wandistill {
+
+/// "rank 1", "ranks 0-2, 5" of sorted ranks.
+std::string ranks_text(const std::vector<int>& ranks);
+
+}  // namespace wandistill
