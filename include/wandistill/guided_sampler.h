@@ -7,6 +7,7 @@
 #include <string>
 
 #include "wandistill/flow_schedule.h"
+#include "wandistill/picture_group.h"
 #include "wandistill/wan_transformer.h"
 
 namespace wandistill {
@@ -35,9 +36,14 @@ class GuidedVelocity {
   void operator()(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float timestep,
                   const float* latents, float* velocity, const Queue& queue);
   const GuidedModel& model() const { return model_; }
+  /// The calls that follow draw one picture (B is 1) over this group: every member makes them with the same
+  /// arguments and gets the same velocity, the bits that a rank alone would get. The group is for this
+  /// model's guidance and this picture's tokens, and outlives the calls. Null: alone again.
+  void set_group(const PictureGroup* group);
 
  private:
   GuidedModel model_;
+  const PictureGroup* group_ = nullptr;
   WanActivations activations_;
   Buffer<float> inputs_, outputs_;
 };
@@ -56,7 +62,8 @@ struct SamplingSettings {
 /// early.
 using SamplingStep = std::function<bool(int64_t i, float sigma, const float* x, const float* velocity)>;
 
-/// Takes x [B, C, h, w] from noise to x0. False if `on_step` ended it.
+/// Takes x [B, C, h, w] from noise to x0. False if `on_step` ended it. Over a group, every member calls this
+/// with the same noise, and `on_step` says the same on each.
 bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
                     std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
                     const Queue& queue, const SamplingStep& on_step = {});

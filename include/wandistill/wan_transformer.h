@@ -10,6 +10,7 @@
 #include "wandistill/buffer.h"
 #include "wandistill/ops.h"
 #include "wandistill/text_batch.h"
+#include "wandistill/token_split.h"
 #include "wandistill/wan_config.h"
 
 namespace wandistill {
@@ -27,6 +28,10 @@ struct WanInput {
   const float* latents;    // [B, in_channels, h, w]
   const float* timesteps;  // [B], 1000 * sigma
   const TextBatch* text;   // B prompts
+  /// Null: all tokens are computed here. Else B is 1, and the forward pass (of Keep::kNothing) computes a
+  /// part of the tokens and gathers the others' keys, values and velocity. The prompt's keys and values, of
+  /// few rows, are computed by every rank. Same bits as alone.
+  const TokenSplit* split = nullptr;
 };
 
 /// The activations of one forward pass. Grows to the largest pass it was used for; one pass at a time.
@@ -37,7 +42,7 @@ class WanActivations {
   WanActivations(WanActivations&&) noexcept;
   WanActivations& operator=(WanActivations&&) noexcept;
 
-  /// Bytes that a pass of B samples, L tokens each and T text rows in all needs.
+  /// Bytes that a pass of B samples, L tokens each and T text rows in all needs (without a split).
   static int64_t bytes(const WanConfig& config, Keep keep, int64_t batch, int64_t tokens, int64_t text_rows);
 
  private:

@@ -8,18 +8,39 @@
 #include <algorithm>
 
 #include "kernels/cpu/parallel.h"
+#include "wandistill/buffer.h"
 #include "wandistill/error.h"
 
 namespace wandistill::cpu {
 namespace {
 
 constexpr int64_t kRowBlock = 192;
+// oneDNN (2.6, AVX-512) has other kernels, which add in another order, for products of fewer rows. From here
+// on a row of A B^T gets the same bits however many rows are beside it, and so does a row of A B while B has
+// less than a million values. A unit test watches this.
+constexpr int64_t kFewestRows = 16;
 
 void sgemm(const MatmulShape& s, const float* a, const float* b, float* c) {
   const dnnl_status_t status = dnnl_sgemm(s.transpose_a ? 'T' : 'N', s.transpose_b ? 'T' : 'N', s.m, s.n, s.k,
                                           1.0f, a, s.lda, b, s.ldb, s.beta, c, s.ldc);
   if (status != dnnl_success)
     fail("dnnl_sgemm failed with status ", int(status), " for m ", s.m, ", n ", s.n, ", k ", s.k);
+}
+
+/// The product with zero rows below A, to kFewestRows.
+void sgemm_padded(const MatmulShape& s, const float* a, const float* b, float* c) {
+  MatmulShape padded = s;
+  padded.m = kFewestRows;
+  padded.lda = s.k;
+  padded.ldc = s.n;
+  Buffer<float> rows = Buffer<float>::zeros(kFewestRows * s.k), result(kFewestRows * s.n);
+  for (int64_t i = 0; i < s.m; ++i) std::copy_n(a + i * s.lda, s.k, rows.data() + i * s.k);
+  if (s.beta != 0) {
+    std::fill(result.begin() + s.m * s.n, result.end(), 0.0f);
+    for (int64_t i = 0; i < s.m; ++i) std::copy_n(c + i * s.ldc, s.n, result.data() + i * s.n);
+  }
+  sgemm(padded, rows.data(), b, result.data());
+  for (int64_t i = 0; i < s.m; ++i) std::copy_n(result.data() + i * s.n, s.n, c + i * s.ldc);
 }
 
 /// c [n] += column sums of x [m, n].
@@ -41,7 +62,10 @@ void add_column_sums(int64_t m, int64_t n, const float* x, float* c, const Queue
 void matmul_serial(const MatmulShape& s, const float* a, const float* b, float* c) {
   // oneDNN's own threads would make the order of additions depend on their number.
   if (!omp_in_parallel() && omp_get_max_threads() != 1) omp_set_num_threads(1);
-  sgemm(s, a, b, c);
+  if (!s.transpose_a && s.m < kFewestRows)
+    sgemm_padded(s, a, b, c);
+  else
+    sgemm(s, a, b, c);
 }
 
 void matmul(const MatmulShape& s, const float* a, const float* b, float* c, const Queue& queue) {

@@ -10,6 +10,7 @@ WanTransformer::WanTransformer(const WanConfig& config, const Ops& ops)
 
 void WanTransformer::forward(const float* weights, const WanInput& input, WanActivations& activations,
                              float* velocity, const Queue& queue) const {
+  WD_REQUIRE(!input.split || (input.text->batch() == 1 && activations.state_->keep == Keep::kNothing));
   activations.state_->prepare(config_, input);
   const Pass pass(*this, weights, input, *activations.state_, queue);
   WanActivations::State& s = pass.s;
@@ -26,7 +27,8 @@ void WanTransformer::forward(const float* weights, const WanInput& input, WanAct
   const PatchShape patch{pass.B,      config_.out_channels, input.height,
                          input.width, config_.patch_height, config_.patch_width};
   ops_.linear_forward(pass.N, patch.row(), C, s.head_norm, pass.w.proj_out.weight, pass.w.proj_out.bias,
-                      s.head_rows, queue);
+                      s.head_rows + pass.first * patch.row(), queue);
+  if (input.split) input.split->gather(s.head_rows, patch.row());
   ops_.unpatchify(patch, s.head_rows, velocity, queue);
 }
 
@@ -37,8 +39,8 @@ void WanTransformer::embed(const Pass& p) const {
   const PatchShape patch{
       B, config_.in_channels, p.input.height, p.input.width, config_.patch_height, config_.patch_width};
   ops_.patchify(patch, p.input.latents, s.patches, p.queue);
-  ops_.linear_forward(p.N, C, patch.row(), s.patches, p.w.patch_embedding.weight, p.w.patch_embedding.bias,
-                      s.x[0], p.queue);
+  ops_.linear_forward(p.N, C, patch.row(), s.patches + p.first * patch.row(), p.w.patch_embedding.weight,
+                      p.w.patch_embedding.bias, s.x[0], p.queue);
 
   ops_.timestep_embedding(B, config_.freq_dim, p.input.timesteps, s.time_sin, p.queue);
   ops_.linear_forward(B, C, config_.freq_dim, s.time_sin, p.w.time_in.weight, p.w.time_in.bias, s.time_hidden,
@@ -78,12 +80,17 @@ void WanTransformer::block_forward(const Pass& p, int64_t index, const float* x,
   ops_.layer_norm_forward(p.modulated(config_, 6 * C), x, scale1, shift1, a.norm1, a.mean1, a.rstd1, queue);
   linear(N, C, C, a.norm1, w.self.q, a.q1);
   linear(N, C, C, a.norm1, w.self.k, a.k1);
-  linear(N, C, C, a.norm1, w.self.v, a.v1);
+  linear(N, C, C, a.norm1, w.self.v, a.v1 + p.first * C);
   const QkNormShape self_norm = p.qk_norm(config_, N, L);
-  const float* cos = p.s.rope.cos.data();
-  const float* sin = p.s.rope.sin.data();
+  const float* cos = p.s.rope.cos.data() + p.first * config_.head_dim / 2;
+  const float* sin = p.s.rope.sin.data() + p.first * config_.head_dim / 2;
   ops_.qk_norm_rope_forward(self_norm, a.q1, w.self.norm_q, cos, sin, a.q1_rope, a.q1_rstd, queue);
-  ops_.qk_norm_rope_forward(self_norm, a.k1, w.self.norm_k, cos, sin, a.k1_rope, a.k1_rstd, queue);
+  ops_.qk_norm_rope_forward(self_norm, a.k1, w.self.norm_k, cos, sin, a.k1_rope + p.first * C, a.k1_rstd,
+                            queue);
+  if (p.input.split) {
+    p.input.split->gather(a.k1_rope, C);
+    p.input.split->gather(a.v1, C);
+  }
   ops_.attention_forward(p.self_attention(config_), a.q1_rope, a.k1_rope, a.v1, a.attention1, a.lse1, queue);
   linear(N, C, C, a.attention1, w.self.out, a.out1);
   ops_.gated_residual_forward(B, L, C, 6 * C, x, a.out1, gate1, a.x1, queue);

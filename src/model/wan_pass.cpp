@@ -17,10 +17,11 @@ int64_t WanActivations::bytes(const WanConfig& c, Keep keep, int64_t batch, int6
                               int64_t text_rows) {
   State state;
   state.keep = keep;
-  return state.place(c, batch, tokens, text_rows, nullptr) * int64_t(sizeof(float));
+  return state.place(c, batch, tokens, tokens, text_rows, nullptr) * int64_t(sizeof(float));
 }
 
-int64_t WanActivations::State::place(const WanConfig& c, int64_t B, int64_t L, int64_t T, float* base) {
+int64_t WanActivations::State::place(const WanConfig& c, int64_t B, int64_t tokens, int64_t L, int64_t T,
+                                     float* base) {
   int64_t used = 0;
   const auto take = [&](int64_t count) {
     float* at = base ? base + used : nullptr;
@@ -35,12 +36,12 @@ int64_t WanActivations::State::place(const WanConfig& c, int64_t B, int64_t L, i
   for (float** p : {&time_hidden, &time_act, &temb, &temb_act}) *p = take(B * C);
   time_proj = take(B * 6 * C);
   for (float** p : {&text_hidden, &text_act, &context}) *p = take(T * C);
-  patches = take(N * patch);
+  patches = take(B * tokens * patch);
   head_modulation = take(B * 2 * C);
   head_norm = take(N * C);
   head_mean = take(N);
   head_rstd = take(N);
-  head_rows = take(N * head);
+  head_rows = take(B * tokens * head);
 
   // Inference ping-pongs between two inputs; otherwise each block's is kept.
   x.assign(size_t(c.layers + 1), nullptr);
@@ -49,9 +50,10 @@ int64_t WanActivations::State::place(const WanConfig& c, int64_t B, int64_t L, i
   blocks.assign(keep == Keep::kAll ? size_t(c.layers) : 1, {});
   for (BlockActivations& b : blocks) {
     b.modulation = take(B * 6 * C);
-    for (float** p : {&b.norm1, &b.q1, &b.k1, &b.v1, &b.q1_rope, &b.k1_rope, &b.attention1, &b.out1, &b.x1,
-                      &b.norm2, &b.q2, &b.q2_norm, &b.attention2, &b.out2, &b.x2, &b.norm3, &b.out3})
+    for (float** p : {&b.norm1, &b.q1, &b.k1, &b.q1_rope, &b.attention1, &b.out1, &b.x1, &b.norm2, &b.q2,
+                      &b.q2_norm, &b.attention2, &b.out2, &b.x2, &b.norm3, &b.out3})
       *p = take(N * C);
+    for (float** p : {&b.k1_rope, &b.v1}) *p = take(B * tokens * C);
     for (float** p : {&b.k2, &b.v2, &b.k2_norm}) *p = take(T * C);
     for (float** p :
          {&b.mean1, &b.rstd1, &b.q1_rstd, &b.k1_rstd, &b.mean2, &b.rstd2, &b.q2_rstd, &b.mean3, &b.rstd3})
@@ -75,13 +77,15 @@ int64_t WanActivations::State::place(const WanConfig& c, int64_t B, int64_t L, i
 }
 
 void WanActivations::State::prepare(const WanConfig& c, const WanInput& input) {
-  const int64_t B = input.text->batch(), L = c.tokens(input.height, input.width), T = input.text->total();
-  const int64_t needed = place(c, B, L, T, nullptr);
+  const int64_t B = input.text->batch(), T = input.text->total();
+  const int64_t tokens = c.tokens(input.height, input.width);
+  const int64_t L = input.split ? input.split->own.size() : tokens;
+  const int64_t needed = place(c, B, tokens, L, T, nullptr);
   if (memory.size() < needed) {
     memory = {};  // give back first
     memory = Buffer<float>(needed);
   }
-  place(c, B, L, T, memory.data());
+  place(c, B, tokens, L, T, memory.data());
   if (height != input.height || width != input.width) {
     rope = rotary_table(input.height / c.patch_height, input.width / c.patch_width, c.head_dim);
     height = input.height;
@@ -95,12 +99,14 @@ WanTransformer::Pass::Pass(const WanTransformer& model, const float* weights, co
       s(state),
       queue(q),
       B(in.text->batch()),
-      L(model.config().tokens(in.height, in.width)),
+      L(in.split ? in.split->own.size() : model.config().tokens(in.height, in.width)),
       N(B * L),
       T(in.text->total()),
       C(model.config().hidden()),
+      tokens(model.config().tokens(in.height, in.width)),
+      first(in.split ? in.split->own.begin : 0),
       w(model.config(), model.layout(), weights) {
-  for (int64_t b = 0; b <= B; ++b) self_offsets.push_back(b * L);
+  for (int64_t b = 0; b <= B; ++b) self_offsets.push_back(b * tokens);
 }
 
 AttentionShape WanTransformer::Pass::self_attention(const WanConfig& c) const {

@@ -7,7 +7,9 @@
 
 namespace wandistill {
 
-/// One block's activations. N = B * L rows of tokens, T rows of text, C = hidden, F = ffn.
+/// One block's activations. N = B * L rows of tokens that are computed here, T rows of text, C = hidden, F =
+/// ffn. Where a picture's tokens are split, L is this rank's share, and there are `tokens` rows of the keys
+/// and values of self-attention (k1_rope, v1), patches and head_rows.
 struct BlockActivations {
   float* modulation;             // [B, 6, C]
   float *norm1, *mean1, *rstd1;  // [N, C], [N], [N]
@@ -35,7 +37,7 @@ struct WanActivations::State {
   float *dx, *dy, *dq, *dk, *dv, *dq2, *dk2, *dv2, *dffn, *dmodulation, *dtime_proj, *dcontext, *dtemb;
 
   /// Places every pointer for a pass of this size and returns the floats needed; base null: only counts.
-  int64_t place(const WanConfig& c, int64_t B, int64_t L, int64_t T, float* base);
+  int64_t place(const WanConfig& c, int64_t B, int64_t tokens, int64_t L, int64_t T, float* base);
   /// Makes room for a pass of this size.
   void prepare(const WanConfig& c, const WanInput& input);
 };
@@ -44,7 +46,8 @@ struct WanTransformer::Pass {
   const WanInput& input;
   WanActivations::State& s;
   const Queue& queue;
-  int64_t B, L, N, T, C;
+  int64_t B, L, N, T, C;  // samples, tokens of each computed here, B * L, text rows, hidden
+  int64_t tokens, first;  // of each sample in all; the first that is computed here
   WanTensors<const float> w;
   WanTensors<float>* d = nullptr;  // gradients, in the backward pass
   std::vector<int64_t> self_offsets;

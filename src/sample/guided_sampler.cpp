@@ -14,24 +14,36 @@ GuidedVelocity::GuidedVelocity(const GuidedModel& model) : model_(model), activa
   if (model.guided() && !model.negative) fail("internal error: guidance without an encoded negative prompt");
 }
 
+void GuidedVelocity::set_group(const PictureGroup* group) {
+  WD_REQUIRE(!group || group->guided() == model_.guided());
+  group_ = group;
+}
+
 void GuidedVelocity::operator()(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w,
                                 float timestep, const float* latents, float* velocity, const Queue& queue) {
   const WanConfig& config = model_.transformer->config();
+  WD_REQUIRE(!group_ || (texts.size() == 1 && group_->tokens() == config.tokens(h, w)));
   const int64_t B = int64_t(texts.size()), passes = model_.guided() ? 2 : 1;
   const int64_t in = config.in_channels * h * w, out = config.out_channels * h * w;
   const bool low = model_.low_noise && double(timestep) < model_.boundary_ratio * 1000;
   const float* weights = low ? model_.low_noise : model_.high_noise;
 
-  std::vector<const TextEmbedding*> all(texts.begin(), texts.end());
-  if (passes == 2) all.insert(all.end(), size_t(B), model_.negative);
+  // The passes that this rank computes: all, or its half of the group's one.
+  const bool half = group_ && group_->splits_passes();
+  const int64_t first = half ? group_->pass() : 0, own = half ? 1 : passes;
+  std::vector<const TextEmbedding*> all;
+  for (int64_t pass = first; pass < first + own; ++pass)
+    for (const TextEmbedding* text : texts) all.push_back(pass == 0 ? text : model_.negative);
   const TextBatch text = TextBatch::pack(all, config.text_dim);
-  const std::vector<float> timesteps(size_t(B * passes), timestep);
-  if (inputs_.size() < passes * B * in) inputs_ = Buffer<float>(passes * B * in);
+  const std::vector<float> timesteps(all.size(), timestep);
+  if (inputs_.size() < own * B * in) inputs_ = Buffer<float>(own * B * in);
   if (outputs_.size() < passes * B * out) outputs_ = Buffer<float>(passes * B * out);
-  for (int64_t pass = 0; pass < passes; ++pass)
+  for (int64_t pass = 0; pass < own; ++pass)
     std::copy(latents, latents + B * in, inputs_.data() + pass * B * in);
-  model_.transformer->forward(weights, {h, w, inputs_.data(), timesteps.data(), &text}, activations_,
-                              outputs_.data(), queue);
+  model_.transformer->forward(
+      weights, {h, w, inputs_.data(), timesteps.data(), &text, group_ ? group_->split() : nullptr},
+      activations_, outputs_.data() + first * B * out, queue);
+  if (half) group_->exchange_passes(outputs_.data(), out);
 
   const float g = float(low ? model_.guidance_2 : model_.guidance);
   const float* conditional = outputs_.data();

@@ -18,6 +18,7 @@ struct AttentionShape {
   float scale;                           // usually 1 / sqrt(D)
 };
 
+/// The bits of a query's row depend on that query and its sample's keys alone.
 /// Writes out, and log_sum_exp [B, H, Lq] of the biased scores (for the backward pass; null: not wanted).
 using AttentionForward = void(const AttentionShape& shape, const float* q, const float* k, const float* v,
                               float* out, float* log_sum_exp, const Queue& queue);

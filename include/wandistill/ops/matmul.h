@@ -24,7 +24,8 @@ struct MatmulShape {
 
 using Matmul = void(const MatmulShape& shape, const float* a, const float* b, float* c, const Queue& queue);
 
-/// y [M, N] = x [M, K] W^T + bias, W [N, K] as PyTorch's Linear keeps it; bias [N] or null.
+/// y [M, N] = x [M, K] W^T + bias, W [N, K] as PyTorch's Linear keeps it; bias [N] or null. The bits of a row
+/// depend on that row of x alone, not on M: samples may be batched and tokens split over ranks as one likes.
 using LinearForward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight,
                            const float* bias, float* y, const Queue& queue);
 /// Backward of LinearForward. dx [M, K] = (or +=, if accumulate_dx) dy W; null: not wanted.
@@ -43,7 +44,8 @@ namespace cpu {
 Matmul matmul;
 LinearForward linear_forward;
 LinearBackward linear_backward;
-/// One single-threaded product: for kernels that are inside a parallel loop already.
+/// One single-threaded product: for kernels that are inside a parallel loop already. Unless A is transposed,
+/// the bits of a row of C depend on that row of A and on B alone (for A B: while N K < 1e6).
 void matmul_serial(const MatmulShape& shape, const float* a, const float* b, float* c);
 }  // namespace cpu
 

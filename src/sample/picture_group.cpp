@@ -1,0 +1,78 @@
+#include "wandistill/picture_group.h"
+
+#include <algorithm>
+#include <climits>
+
+#include "wandistill/session.h"
+
+namespace wandistill {
+namespace {
+
+constexpr int kTag = 1;  // tells apart the groups that one parent makes at the same time; these are disjoint
+
+/// Each rank of `comm` has its range of the buffer's values; fills in the others.
+void gather_ranges(MPI_Comm comm, const std::vector<Range>& ranges, int64_t width, float* values) {
+  std::vector<int> counts, offsets;
+  for (const Range& range : ranges) {
+    WD_REQUIRE(range.end * width <= INT_MAX);  // MPI counts are int
+    counts.push_back(int(range.size() * width));
+    offsets.push_back(int(range.begin * width));
+  }
+  WD_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts.data(), offsets.data(), MPI_FLOAT,
+                        comm));
+}
+
+}  // namespace
+
+PictureGroup::PictureGroup(MPI_Comm parent, const std::vector<int>& members, bool guided, int64_t tokens)
+    : size_(int(members.size())), guided_(guided), tokens_(tokens) {
+  MPI_Group all, group;
+  WD_MPI(MPI_Comm_group(parent, &all));
+  WD_MPI(MPI_Group_incl(all, size_, members.data(), &group));
+  WD_MPI(MPI_Comm_create_group(parent, group, kTag, &comm_));
+  WD_MPI(MPI_Group_free(&group));
+  WD_MPI(MPI_Group_free(&all));
+  WD_MPI(MPI_Comm_rank(comm_, &rank_));
+
+  first_unconditional_ = splits_passes() ? (size_ + 1) / 2 : size_;
+  pass_ = rank_ < first_unconditional_ ? 0 : 1;
+  WD_MPI(MPI_Comm_split(comm_, pass_, rank_, &half_));
+  const int first = pass_ == 0 ? 0 : first_unconditional_;
+  const int parts = (pass_ == 0 ? first_unconditional_ : size_) - first;
+  if (parts == 1) return;
+  std::vector<Range> ranges;
+  for (int part = 0; part < parts; ++part) ranges.push_back(token_range(tokens, part, parts));
+  split_.own = ranges[size_t(rank_ - first)];
+  split_.gather = [half = half_, ranges](float* rows, int64_t width) {
+    gather_ranges(half, ranges, width, rows);
+  };
+}
+
+PictureGroup::~PictureGroup() {
+  MPI_Comm_free(&half_);
+  MPI_Comm_free(&comm_);
+}
+
+void PictureGroup::exchange_passes(float* passes, int64_t n) const {
+  WD_REQUIRE(splits_passes());
+  std::vector<Range> ranges(size_t(size_), Range{0, 0});  // the first member of each half gives its pass
+  ranges[0] = {0, 1};
+  ranges[size_t(first_unconditional_)] = {1, 2};
+  gather_ranges(comm_, ranges, n, passes);
+}
+
+void PictureGroup::broadcast(std::vector<float>* values) const {
+  int64_t count = int64_t(values->size());
+  WD_MPI(MPI_Bcast(&count, 1, MPI_INT64_T, 0, comm_));
+  WD_REQUIRE(count <= INT_MAX);
+  values->resize(size_t(count));
+  WD_MPI(MPI_Bcast(values->data(), int(count), MPI_FLOAT, 0, comm_));
+}
+
+bool PictureGroup::any(bool value) const {
+  int flag = value ? 1 : 0;
+  WD_MPI(MPI_Allreduce(MPI_IN_PLACE, &flag, 1, MPI_INT, MPI_MAX, comm_));
+  return flag != 0;
+}
+
+}  // namespace wandistill
