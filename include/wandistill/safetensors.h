@@ -63,6 +63,8 @@ class SafetensorsFolder {
   /// Converts the tensor to float32 into out (as many floats as the shape says). F32, F16, BF16 and F64 are
   /// read; another dtype or another shape than expected is an error naming file, tensor, expected and found.
   void read(const std::string& name, const Shape& expected_shape, float* out) const;
+  /// The same for one index of the first dimension.
+  void read_row(const std::string& name, int64_t row, float* out) const;
   /// All tensor names, sorted.
   std::vector<std::string> names() const;
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
@@ -73,6 +75,8 @@ class SafetensorsFolder {
 
  private:
   void add_file(const std::filesystem::path& file);
+  static void convert(const std::string& name, const TensorInfo& tensor, int64_t first, int64_t count,
+                      float* out);
 
   std::filesystem::path folder_;
   std::vector<std::unique_ptr<MappedFile>> files_;

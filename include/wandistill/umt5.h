@@ -60,7 +60,7 @@ class Umt5Encoder {
 
   Umt5Config config_;
   std::unique_ptr<const SafetensorsFolder> files_;
-  TensorInfo table_;  // [vocab_size, d_model]
+  std::string table_name_;  // the tensor [vocab_size, d_model]
   std::vector<Layer> layers_;
   Buffer<float> final_norm_;  // [d_model]
 };

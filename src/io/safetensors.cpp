@@ -252,26 +252,39 @@ const TensorInfo& SafetensorsFolder::info(const std::string& name) const {
 
 void SafetensorsFolder::read(const std::string& name, const Shape& expected_shape, float* out) const {
   const TensorInfo& tensor = info(name);
-  const std::string where = tensor.file.string() + ": tensor '" + name + "'";
   if (tensor.shape != expected_shape)
-    fail(where, ": expected shape ", shape_text(expected_shape), ", found ", shape_text(tensor.shape));
-  const int64_t count = element_count(tensor.shape);
+    fail(tensor.file.string(), ": tensor '", name, "': expected shape ", shape_text(expected_shape),
+         ", found ", shape_text(tensor.shape));
+  convert(name, tensor, 0, element_count(tensor.shape), out);
+}
+
+void SafetensorsFolder::read_row(const std::string& name, int64_t row, float* out) const {
+  const TensorInfo& tensor = info(name);
+  WD_REQUIRE(!tensor.shape.empty() && row >= 0 && row < tensor.shape[0]);
+  const int64_t size = element_count(tensor.shape) / tensor.shape[0];
+  convert(name, tensor, row * size, size, out);
+}
+
+void SafetensorsFolder::convert(const std::string& name, const TensorInfo& tensor, int64_t first,
+                                int64_t count, float* out) {
+  const std::byte* from = tensor.data + first * dtype_size(tensor.dtype);
   switch (tensor.dtype) {
     case DType::F32:
-      std::memcpy(out, tensor.data, static_cast<size_t>(count) * 4);
+      std::memcpy(out, from, static_cast<size_t>(count) * 4);
       break;
     case DType::F64:
-      convert_all<double>(tensor.data, count, out, [](double x) { return static_cast<float>(x); });
+      convert_all<double>(from, count, out, [](double x) { return static_cast<float>(x); });
       break;
     case DType::F16:
-      convert_all<uint16_t>(tensor.data, count, out, half_to_float);
+      convert_all<uint16_t>(from, count, out, half_to_float);
       break;
     case DType::BF16:
-      convert_all<uint16_t>(tensor.data, count, out,
+      convert_all<uint16_t>(from, count, out,
                             [](uint16_t x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); });
       break;
     default:
-      fail(where, ": expected F32, F16, BF16 or F64, found ", dtype_name(tensor.dtype));
+      fail(tensor.file.string(), ": tensor '", name, "': expected F32, F16, BF16 or F64, found ",
+           dtype_name(tensor.dtype));
   }
 }
 

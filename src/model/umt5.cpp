@@ -1,7 +1,5 @@
 #include "wandistill/umt5.h"
 
-#include <bit>
-#include <cstring>
 #include <set>
 
 #include "wandistill/error.h"
@@ -21,36 +19,12 @@ bool belongs_to_decoder(const std::string& name) {
   return name.starts_with("decoder.") || name == "lm_head.weight";
 }
 
-/// The embedding table is not converted as a whole: its shape and dtype are checked here.
+/// The embedding table is read row by row, so its shape is checked here.
 void check_table(const TensorInfo& table, const Umt5Config& c) {
   const Shape expected{c.vocab_size, c.d_model};
   if (table.shape != expected)
     fail(table.file.string(), ": the token embeddings: expected shape ", shape_text(expected),
          " (vocab_size, d_model of config.json), found ", shape_text(table.shape));
-  if (table.dtype != DType::F32 && table.dtype != DType::F16 && table.dtype != DType::BF16)
-    fail(table.file.string(), ": the token embeddings: expected F32, F16 or BF16, found ",
-         dtype_name(table.dtype));
-}
-
-/// Row `row` of the table as float32; rows may be unaligned in the mapping.
-void read_row(const TensorInfo& table, int64_t row, float* out) {
-  const int64_t width = table.shape[1], size = dtype_size(table.dtype);
-  const std::byte* from = table.data + row * width * size;
-  if (table.dtype == DType::F32) {
-    std::memcpy(out, from, static_cast<size_t>(width * size));
-    return;
-  }
-  for (int64_t i = 0; i < width; ++i) {
-    if (table.dtype == DType::F16) {
-      _Float16 half;
-      std::memcpy(&half, from + i * size, sizeof half);
-      out[i] = static_cast<float>(half);
-    } else {
-      uint16_t high;  // a BF16 is the upper half of a float32
-      std::memcpy(&high, from + i * size, sizeof high);
-      out[i] = std::bit_cast<float>(static_cast<uint32_t>(high) << 16);
-    }
-  }
 }
 
 /// relative_bias [H, 2 n - 1] of ops/attention_biased.h from the table [buckets, H].
@@ -78,8 +52,8 @@ Umt5Encoder::Umt5Encoder(const std::filesystem::path& folder)
     return tensor;
   };
 
-  table_ = files_->info(files_->has(kTableNames[1]) ? kTableNames[1] : kTableNames[0]);
-  check_table(table_, c);
+  table_name_ = files_->has(kTableNames[1]) ? kTableNames[1] : kTableNames[0];
+  check_table(files_->info(table_name_), c);
   for (int64_t i = 0; i < c.layers; ++i) {
     const std::string attention = cat("encoder.block.", i, ".layer.0."),
                       ffn = cat("encoder.block.", i, ".layer.1.");
@@ -107,7 +81,7 @@ void Umt5Encoder::embed(std::span<const int32_t> ids, float* out) const {
       fail(files_->folder().string(), ": token id ", ids[i], " is outside the vocabulary of ",
            config_.vocab_size,
            " (config.json, vocab_size): the tokenizer and the text encoder do not belong together");
-    read_row(table_, ids[i], out + static_cast<int64_t>(i) * config_.d_model);
+    files_->read_row(table_name_, ids[i], out + static_cast<int64_t>(i) * config_.d_model);
   }
 }
 
