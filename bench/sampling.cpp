@@ -22,13 +22,16 @@ void draw(Report& report, const Queue& queue, Pipeline& pipeline, const Subject&
   const auto [h, w] = pipeline.latent_size(height, width);
   GuidedVelocity velocity(subject.model);
   const SamplingSettings settings{SamplerKind::kDdim, subject.steps, pipeline.scheduler()};
-  PictureSampler sampler(velocity, settings, pipeline.vae(), h, w);
   const TextEmbedding text = pipeline.encode(kPrompt, queue);
-  std::vector<float> x(size_t(sampler.latent_count())), x0 = x;
+  std::vector<float> x(size_t(pipeline.vae_config().z_dim * h * w)), x0 = x;
 
   const auto denoise = [&](const TextEmbedding& embedding) {
+    const TextEmbedding* texts[] = {&embedding};
     picture_noise(0, 0, int64_t(x.size()), x.data());
-    sampler.denoise(embedding, x.data(), queue);
+    sample_latents(velocity, settings, texts, h, w, x.data(), queue);
+  };
+  const auto decode = [&](const std::vector<float>& latents) {
+    decode_picture(pipeline.vae(), latents.data(), h, w, queue);
   };
   denoise(text);
   x0 = x;
@@ -41,12 +44,11 @@ void draw(Report& report, const Queue& queue, Pipeline& pipeline, const Subject&
               .time = measure([&] { pipeline.encode(kPrompt, queue); }, kSeconds)});
   report.add(
       {.name = subject.name + " denoise", .shape = steps, .time = measure([&] { denoise(text); }, kSeconds)});
-  report.add({.name = subject.name + " decode",
-              .shape = pixels,
-              .time = measure([&] { sampler.decode(x0.data(), queue); }, kSeconds)});
+  report.add(
+      {.name = subject.name + " decode", .shape = pixels, .time = measure([&] { decode(x0); }, kSeconds)});
   const auto picture = [&] {
     denoise(pipeline.encode(kPrompt, queue));
-    sampler.decode(x.data(), queue);
+    decode(x);
   };
   report.add({.name = subject.name + " picture",
               .shape = steps,

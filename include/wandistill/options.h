@@ -20,9 +20,21 @@ struct TeacherOptions {
   double flow_shift = 0;  // 0: as the folder's scheduler says
 };
 
+/// How rounds of pictures are drawn, between epochs and by `wandistill sample`.
+struct PictureOptions {
+  std::string sample_distribution = "strided";  // strided | block | dynamic
+  int64_t sample_batch = 0;                     // prompts that a rank denoises at once; 0: by free memory
+  std::string sample_split = "auto";            // auto | off
+  std::string vae_dtype = "float32";            // float32 | bfloat16 | float16
+  int64_t vae_tile_rows = 0;                    // latent rows decoded at once; 0: by free memory
+  int64_t png_compression = 6;                  // 0..9
+  double fence_timeout = 3600;                  // seconds, of the fence and of collectives
+};
+
 /// `wandistill train`
 struct TrainOptions {
   TeacherOptions teacher;
+  PictureOptions pictures;
   std::string student_config;
   std::string data_path;  // a text file, one prompt per line
   std::string output_dir;
@@ -58,7 +70,9 @@ struct TrainOptions {
   int64_t sample_interval = 1;              // epochs
   int64_t sample_steps = 10;
   uint64_t sample_seed = 1;
-  std::string sample_dir;  // empty: output_dir/samples
+  bool sample_seed_per_epoch = false;  // epoch e draws with sample_seed + e
+  bool strict_samples = false;         // a missing picture ends the run
+  std::string sample_dir;              // empty: output_dir/samples
 
   int64_t checkpoint_interval = 1;  // epochs
   int64_t keep_checkpoints = 3;
@@ -67,6 +81,7 @@ struct TrainOptions {
 
 /// `wandistill sample`
 struct SampleOptions {
+  PictureOptions pictures;
   std::string model;  // a teacher's or a student's folder
   std::vector<std::string> prompts;
   std::string prompt_file;  // or: one prompt per line
@@ -89,6 +104,8 @@ struct DecodeOptions {
   std::string model;       // a folder with a vae
   std::string latents;     // FILE.h5:dataset, [C, 1, h, w] or [n, C, 1, h, w]
   bool normalised = true;  // latents as the transformer sees them (false: as the VAE does)
+  std::string vae_dtype = "float32";
+  int64_t vae_tile_rows = 0;  // latent rows decoded at once; 0: by free memory
   std::string out;
 };
 

@@ -2,11 +2,10 @@
 // split over a half.
 #pragma once
 
-#include <mpi.h>
-
 #include <cstdint>
 #include <vector>
 
+#include "wandistill/session.h"
 #include "wandistill/token_split.h"
 
 namespace wandistill {
@@ -16,11 +15,12 @@ namespace wandistill {
 /// other rank takes part.
 class PictureGroup {
  public:
-  /// members: distinct ranks of `parent`, the first being the leader. guided: each step has a conditional and
+  /// members: distinct ranks, the first being the leader; the constructor waits until all have come, any()
+  /// as the session's collectives do. guided: each step has a conditional and
   /// an unconditional pass; two members or more share them, the first half (the larger) taking the
   /// conditional one. tokens: of the picture; where they are too few for all members, the last ones compute
   /// nothing.
-  PictureGroup(MPI_Comm parent, const std::vector<int>& members, bool guided, int64_t tokens);
+  PictureGroup(const Session& session, const std::vector<int>& members, bool guided, int64_t tokens);
   ~PictureGroup();
   PictureGroup(const PictureGroup&) = delete;
   PictureGroup& operator=(const PictureGroup&) = delete;
@@ -43,10 +43,14 @@ class PictureGroup {
   void exchange_passes(float* passes, int64_t n) const;
   /// The leader's values; on every member.
   void broadcast(std::vector<float>* values) const;
+  /// Every member's bytes one after the other; on the leader.
+  std::vector<uint8_t> gather(const std::vector<uint8_t>& bytes) const;
   /// True on every member if it was on any.
   bool any(bool value) const;
 
  private:
+  const Session& session_;
+  std::vector<int> members_;
   MPI_Comm comm_ = MPI_COMM_NULL, half_ = MPI_COMM_NULL;  // half_: the members of the same pass
   int rank_ = 0, size_ = 1, pass_ = 0, first_unconditional_ = 0;
   bool guided_;

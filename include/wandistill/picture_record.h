@@ -17,7 +17,7 @@ struct PictureRecord {
   uint64_t seed = 0;
   std::string epoch = {};         ///< a number, or "teacher"; empty outside of a training run
   int64_t step = 0;               ///< optimizer step of the weights; 0 outside of training
-  int rank = 0;                   ///< that drew it
+  int rank = 0;                   ///< that drew it; -1: none began it
   int64_t helpers = 0;            ///< further ranks that helped with it
   int64_t batch = 1;              ///< pictures drawn together with it, itself included
   double denoise_seconds = 0;     ///< of this picture: its share of a batch; so the next two

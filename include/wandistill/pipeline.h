@@ -34,9 +34,10 @@ class Pipeline {
   TextEmbedding encode(const std::string& prompt, const Queue& queue);
   /// The experts with their guidance; `negative` must outlive the result.
   GuidedModel guided(double guidance, double guidance_2, const TextEmbedding* negative);
-  const WanVaeDecoder& vae();
-  /// Frees the weights of the text encoder and of the experts; they are read again when asked for.
+  const WanVaeDecoder& vae(VaeDtype dtype = VaeDtype::kFloat32);
+  /// Frees the weights of the text encoder, the VAE and the experts; they are read again when asked for.
   void release_text_encoder() { encoder_.reset(); }
+  void release_vae() { vae_.reset(); }
   void release_experts();
 
   /// Latent rows and columns of a picture of this many pixels; an error if the sizes do not fit the patches.

@@ -17,26 +17,6 @@ namespace wandistill {
 /// element alone, never on rank, world size or batch.
 void picture_noise(uint64_t seed, int64_t prompt_index, int64_t count, float* out);
 
-/// Draws pictures of one size, one at a time.
-class PictureSampler {
- public:
-  /// h, w: of the latents. `velocity` and `vae` must outlive this.
-  PictureSampler(GuidedVelocity& velocity, const SamplingSettings& settings, const WanVaeDecoder& vae,
-                 int64_t h, int64_t w);
-
-  /// x [C, h, w]: from noise to x0. Throws Error if the result is not finite.
-  void denoise(const TextEmbedding& text, float* x, const Queue& queue);
-  /// Decodes x0 [C, h, w] as decode_picture does.
-  Image decode(const float* x0, const Queue& queue, int64_t strip = 0) const;
-  int64_t latent_count() const { return channels_ * h_ * w_; }
-
- private:
-  GuidedVelocity& velocity_;
-  SamplingSettings settings_;
-  const WanVaeDecoder& vae_;
-  int64_t channels_, h_, w_;
-};
-
 /// Normalised latents [C, h, w] to an 8-bit picture, by strips of `strip` latent rows (0: all at once), which
 /// bound the memory and change nothing else.
 Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w, const Queue& queue,

@@ -30,8 +30,9 @@ class CollectiveError : public Error {
 
 /// When a rank that waits for others says so, in seconds of waiting.
 struct Patience {
-  double say_seconds = 1;      // on the board
-  double notice_seconds = 30;  // rank 0, on stderr and for whom; again after twice the time, 60 s at most
+  double say_seconds = 1;       // on the board
+  double notice_seconds = 30;   // rank 0, on stderr and for whom; again after twice the time, 60 s at most
+  std::vector<int> ranks = {};  // that are waited for; empty: all
 };
 
 /// MPI from initialisation to finalisation; one per process. Works without mpirun as a world of one rank.
@@ -75,7 +76,7 @@ class Session {
 
   /// Returns when the request, of a call that every rank makes, is complete. `what` names the call ("a sum
   /// over the ranks").
-  void wait(MPI_Request* request, const std::string& what) const;
+  void wait(MPI_Request* request, const std::string& what, const Patience& patience = {}) const;
   /// The same for whatever `done` tests by an MPI call.
   void wait_until(const std::function<bool()>& done, const std::string& what,
                   const Patience& patience = {}) const;
@@ -109,7 +110,7 @@ class Session {
  private:
   bool any(bool value, const std::string& what) const;
   void meet(const std::string& what) const;
-  [[noreturn]] void give_up(const std::string& what, double waited) const;
+  [[noreturn]] void give_up(const std::string& what, double waited, const std::vector<int>& ranks) const;
   void broadcast_bytes(void* data, int64_t bytes, int root) const;
   std::vector<char> gather_bytes(const void* data, int64_t bytes) const;
 

@@ -78,6 +78,7 @@ class WanVaeDecoder {
   int64_t strip_rows(int64_t h, int64_t w, int64_t bytes, int threads) const;
 
   const WanVaeConfig& config() const { return config_; }
+  VaeDtype dtype() const { return dtype_; }
 
  private:
   WanVaeConfig config_;

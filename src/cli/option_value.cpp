@@ -82,6 +82,12 @@ OptionValue* OptionValue::unset_means(std::string meaning) {
   return this;
 }
 
+OptionValue* OptionValue::zero_is(std::string word) {
+  zero_word_ = std::move(word);
+  default_ = texts();
+  return this;
+}
+
 OptionValue* OptionValue::help_default(std::string text) {
   help_default_ = std::move(text);
   return this;
@@ -89,7 +95,7 @@ OptionValue* OptionValue::help_default(std::string text) {
 
 std::vector<std::string> OptionValue::texts() const {
   return std::visit(
-      [](const auto* target) -> std::vector<std::string> {
+      [this](const auto* target) -> std::vector<std::string> {
         using T = std::remove_cvref_t<decltype(*target)>;
         if constexpr (std::is_same_v<T, std::vector<std::string>>)
           return *target;
@@ -98,12 +104,13 @@ std::vector<std::string> OptionValue::texts() const {
         else if constexpr (std::is_same_v<T, bool>)
           return {*target ? "true" : "false"};
         else
-          return {number_text(*target)};
+          return {*target == 0 && !zero_word_.empty() ? zero_word_ : number_text(*target)};
       },
       target_);
 }
 
 void OptionValue::check(const std::string& text) const {
+  if (!zero_word_.empty() && text == zero_word_) return;
   std::visit(
       [&](auto* target) {
         using T = std::remove_cvref_t<decltype(*target)>;
@@ -155,6 +162,8 @@ void OptionValue::notify(const boost::any& store) const {
           *target = values.front();
         else if constexpr (std::is_same_v<T, bool>)
           *target = read_bool(option_, values.front());
+        else if (!zero_word_.empty() && values.front() == zero_word_)
+          *target = 0;
         else
           *target = read_number<T>(option_, values.front(), limits_);
       },

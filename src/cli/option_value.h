@@ -35,6 +35,8 @@ class OptionValue : public boost::program_options::value_semantic {
   OptionValue* choices(std::vector<std::string> choices);
   /// The default holds no value yet but means this ("as the folder's scheduler says").
   OptionValue* unset_means(std::string meaning);
+  /// The number 0 is written and read as this word ("auto").
+  OptionValue* zero_is(std::string word);
   /// The default as the help shows it, where the value itself is too long.
   OptionValue* help_default(std::string text);
 
@@ -60,7 +62,7 @@ class OptionValue : public boost::program_options::value_semantic {
  private:
   std::string option_;
   Target target_;
-  std::string placeholder_, unset_means_, help_default_;
+  std::string placeholder_, unset_means_, help_default_, zero_word_;
   Limits limits_;
   std::vector<std::string> choices_;
   std::vector<std::string> default_;

@@ -47,6 +47,7 @@ SampleLine::SampleLine()
   set.add("save_latents", &o.save_latents, "FILE.h5", "write the final latents too");
 
   set.group("Run");
+  declare_pictures(set, o.pictures);
   set.add("device", &o.device, "", "this build has the CPU backend")->choices({"auto", "cpu", "cuda"});
   set.add("dtype", &o.dtype, "", "for computing on a GPU; the CPU computes in float32 whatever this says")
       ->choices({"float32", "float16", "bfloat16"});

@@ -51,6 +51,10 @@ struct SampleLine {
   OptionSet set;
 };
 
+/// Declares the options that train and sample have in common for drawing pictures.
+void declare_pictures(OptionSet& set, PictureOptions& options);
+/// Declares --vae_dtype and --vae_tile_rows.
+void declare_vae(OptionSet& set, std::string* dtype, int64_t* tile_rows);
 /// UsageError for a device that this build does not have.
 void check_device(const std::string& device);
 /// UsageError where an option without which nothing can be done is missing.

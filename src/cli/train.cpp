@@ -109,8 +109,12 @@ void declare_samples(OptionSet& set, TrainOptions& o) {
   set.add("sample_interval", &o.sample_interval, "N", "epochs between pictures")->limits(at_least(1));
   set.add("sample_steps", &o.sample_steps, "N", "DDIM steps")->limits(at_least(1));
   set.add("sample_seed", &o.sample_seed, "S", "of the pictures' noise");
+  set.add("sample_seed_per_epoch", &o.sample_seed_per_epoch, "other noise every epoch: seed + epoch");
+  set.add("strict_samples", &o.strict_samples,
+          "a picture that cannot be drawn ends the run with exit code 3 (else it is reported)");
   set.add("sample_dir", &o.sample_dir, "DIR", "where they go (default: OUTPUT_DIR/samples)")
       ->unset_means("output_dir/samples");
+  declare_pictures(set, o.pictures);
 }
 
 void declare_run(OptionSet& set, TrainOptions& o) {

@@ -18,13 +18,15 @@ constexpr double kLongestNoticeSeconds = 60;
 constexpr double kGraceSeconds = 5;
 constexpr size_t kReportedRanks = 16, kNoticedRanks = 4;
 
-/// The ranks that `own` waits for: those that do not wait themselves; if all do, those that wait for
-/// something else.
-std::vector<RankStatus> late_ranks(const std::vector<RankStatus>& all, int own, const std::string& what) {
+/// Of the ranks that `own` waits for, `expected` (empty: all), those that do not wait themselves; if all do,
+/// those that wait for something else.
+std::vector<RankStatus> late_ranks(const std::vector<RankStatus>& all, int own, const std::string& what,
+                                   const std::vector<int>& expected) {
   const auto waits = [](const RankStatus& s) { return s.text.rfind(RankBoard::kWaiting, 0) == 0; };
   std::vector<RankStatus> late, elsewhere;
   for (const RankStatus& s : all) {
     if (s.rank == own) continue;
+    if (!expected.empty() && std::find(expected.begin(), expected.end(), s.rank) == expected.end()) continue;
     if (!waits(s)) {
       late.push_back(s);
     } else if ((RankBoard::kWaiting + what).rfind(s.text, 0) != 0) {  // the board may have cut it
@@ -66,14 +68,14 @@ std::string report(const std::vector<RankStatus>& late) {
 
 }  // namespace
 
-void Session::wait(MPI_Request* request, const std::string& what) const {
+void Session::wait(MPI_Request* request, const std::string& what, const Patience& patience) const {
   wait_until(
       [request] {
         int done = 0;
         WD_MPI(MPI_Test(request, &done, MPI_STATUS_IGNORE));
         return done != 0;
       },
-      what);
+      what, patience);
 }
 
 void Session::wait_until(const std::function<bool()>& done, const std::string& what,
@@ -84,21 +86,21 @@ void Session::wait_until(const std::function<bool()>& done, const std::string& w
   bool said = false;
   for (WaitClock clock; !done(); clock.pause()) {
     const double waited = clock.seconds();
-    if (waited >= limit) give_up(what, waited);
+    if (waited >= limit) give_up(what, waited, patience.ranks);
     if (!said && waited >= say_after) {
       board_->post(RankBoard::kWaiting + what, true);
       said = true;
     }
     if (is_root() && waited >= next_notice) {
       print_line(cat(what, ": ", rounded(waited, waited < 10 ? 1 : 0), " s, still waiting for ",
-                     notice(late_ranks(board_->read(), rank_, what))));
+                     notice(late_ranks(board_->read(), rank_, what, patience.ranks))));
       next_notice += std::min(next_notice, kLongestNoticeSeconds);
     }
   }
   if (said) board_->post("past " + what, true);
 }
 
-void Session::give_up(const std::string& what, double waited) const {
+void Session::give_up(const std::string& what, double waited, const std::vector<int>& ranks) const {
   const std::vector<RankStatus> all = board_->read();
   // One rank reports and ends the job; should it not come to that, the next one does.
   double pause = 0;
@@ -111,7 +113,7 @@ void Session::give_up(const std::string& what, double waited) const {
   abort(cat(what, ": waited ", rounded(waited, 1), " s (limit ", collective_timeout_,
             " s, --fence_timeout) for ",
             all.empty() ? "a rank; rank 0 does not answer, so which one and what it does is not known"
-                        : report(late_ranks(all, rank_, what))));
+                        : report(late_ranks(all, rank_, what, ranks))));
 }
 
 }  // namespace wandistill

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <climits>
-
-#include "wandistill/session.h"
+#include <numeric>
 
 namespace wandistill {
 namespace {
@@ -22,14 +21,30 @@ void gather_ranges(MPI_Comm comm, const std::vector<Range>& ranges, int64_t widt
                         comm));
 }
 
+constexpr double kNoticeSeconds = 5;
+
+/// Returns when every member has called it. Making a communicator waits for them too, but without a time-out.
+void meet(const Session& session, const std::vector<int>& members) {
+  std::vector<MPI_Request> requests;
+  for (int member : members) {
+    if (member == session.rank()) continue;
+    WD_MPI(MPI_Isend(nullptr, 0, MPI_BYTE, member, kTag, session.comm(), &requests.emplace_back()));
+    WD_MPI(MPI_Irecv(nullptr, 0, MPI_BYTE, member, kTag, session.comm(), &requests.emplace_back()));
+  }
+  for (MPI_Request& request : requests)
+    session.wait(&request, "a picture drawn together", {.notice_seconds = kNoticeSeconds, .ranks = members});
+}
+
 }  // namespace
 
-PictureGroup::PictureGroup(MPI_Comm parent, const std::vector<int>& members, bool guided, int64_t tokens)
-    : size_(int(members.size())), guided_(guided), tokens_(tokens) {
+PictureGroup::PictureGroup(const Session& session, const std::vector<int>& members, bool guided,
+                           int64_t tokens)
+    : session_(session), members_(members), size_(int(members.size())), guided_(guided), tokens_(tokens) {
+  meet(session, members);
   MPI_Group all, group;
-  WD_MPI(MPI_Comm_group(parent, &all));
+  WD_MPI(MPI_Comm_group(session.comm(), &all));
   WD_MPI(MPI_Group_incl(all, size_, members.data(), &group));
-  WD_MPI(MPI_Comm_create_group(parent, group, kTag, &comm_));
+  WD_MPI(MPI_Comm_create_group(session.comm(), group, kTag, &comm_));
   WD_MPI(MPI_Group_free(&group));
   WD_MPI(MPI_Group_free(&all));
   WD_MPI(MPI_Comm_rank(comm_, &rank_));
@@ -69,9 +84,23 @@ void PictureGroup::broadcast(std::vector<float>* values) const {
   WD_MPI(MPI_Bcast(values->data(), int(count), MPI_FLOAT, 0, comm_));
 }
 
+std::vector<uint8_t> PictureGroup::gather(const std::vector<uint8_t>& bytes) const {
+  WD_REQUIRE(bytes.size() <= INT_MAX);
+  const int own = int(bytes.size());
+  std::vector<int> counts(size_t(size_), 0), offsets(size_t(size_), 0);
+  WD_MPI(MPI_Gather(&own, 1, MPI_INT, counts.data(), 1, MPI_INT, 0, comm_));
+  std::exclusive_scan(counts.begin(), counts.end(), offsets.begin(), 0);
+  std::vector<uint8_t> all(is_leader() ? size_t(offsets.back() + counts.back()) : 0);
+  WD_MPI(MPI_Gatherv(bytes.data(), own, MPI_BYTE, all.data(), counts.data(), offsets.data(), MPI_BYTE, 0,
+                     comm_));
+  return all;
+}
+
 bool PictureGroup::any(bool value) const {
   int flag = value ? 1 : 0;
-  WD_MPI(MPI_Allreduce(MPI_IN_PLACE, &flag, 1, MPI_INT, MPI_MAX, comm_));
+  MPI_Request request;
+  WD_MPI(MPI_Iallreduce(MPI_IN_PLACE, &flag, 1, MPI_INT, MPI_MAX, comm_, &request));
+  session_.wait(&request, "a picture drawn together", {.notice_seconds = kNoticeSeconds, .ranks = members_});
   return flag != 0;
 }
 

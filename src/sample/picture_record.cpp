@@ -74,7 +74,7 @@ PictureRecord parse_json_line(std::string_view line, const std::string& place) {
   if (!r.epoch.empty() && !r.by_teacher() && !is_number(r.epoch))
     object.refuse("epoch", "expected a number, \"teacher\" or \"\", found \"" + r.epoch + "\"");
   r.step = count(object, "step", 0);
-  const int64_t rank = count(object, "rank", 0);
+  const int64_t rank = count(object, "rank", -1);
   if (rank > std::numeric_limits<int>::max()) object.refuse("rank", cat("no rank has the number ", rank));
   r.rank = static_cast<int>(rank);
   r.helpers = count(object, "helpers", 0);

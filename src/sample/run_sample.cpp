@@ -1,13 +1,15 @@
 // `wandistill sample` and `wandistill decode`: pictures from a folder.
 #include <algorithm>
+#include <map>
 
+#include "src/sample/samples_folder.h"
 #include "wandistill/commands.h"
-#include "wandistill/distribution.h"
 #include "wandistill/error.h"
 #include "wandistill/fence.h"
 #include "wandistill/file.h"
 #include "wandistill/h5.h"
-#include "wandistill/json.h"
+#include "wandistill/memory.h"
+#include "wandistill/picture_round.h"
 #include "wandistill/pipeline.h"
 #include "wandistill/progress.h"
 #include "wandistill/prompts.h"
@@ -17,7 +19,8 @@ namespace wandistill {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr double kFenceTimeout = 3600;
+constexpr int kIncomplete = 3;  // a picture is missing
+constexpr int kStopped = 85;    // by a signal
 constexpr int64_t kDefaultImageSize = 1024;
 
 /// "FILE.h5:dataset" with latents [C, 1, h, w] or [n, C, 1, h, w].
@@ -55,12 +58,6 @@ class LatentsFile {
   Shape shape_;
 };
 
-std::string picture_name(int rank, int64_t index_within_rank) {
-  char name[64];
-  std::snprintf(name, sizeof name, "rank_%d_sample_%02ld.png", rank, long(index_within_rank));
-  return name;
-}
-
 /// One `wandistill sample` on all ranks.
 class SampleJob {
  public:
@@ -68,35 +65,26 @@ class SampleJob {
       : session_(session), options_(options), queue_{session.threads()} {}
 
   int run() {
+    session_.set_collective_timeout(options_.pictures.fence_timeout);
     session_.collectively([&] { open(); });
-    Progress progress("sample, share of rank 0:", int64_t(mine_.size()), "pictures", session_.is_root());
-    session_.collectively([&] {
-      GuidedVelocity velocity(model_->guided(guidance_, guidance_2_, &negative_));
-      PictureSampler sampler(velocity, settings_, model_->vae(), h_, w_);
-      for (size_t i = 0; i < mine_.size(); ++i) {
-        draw(sampler, mine_[i], model_->encode(prompts_[size_t(mine_[i])], queue_),
-             picture_name(session_.rank(), int64_t(i)));
-        progress.advance(1);
-      }
-    });
+    Progress progress("sample:", int64_t(prompts_.size()), "pictures", session_.is_root());
+    const RoundResult result = draw_pictures(session_, round_, options_.pictures, stop_, queue_,
+                                             session_.is_root() ? &progress : nullptr);
     progress.finish();
-    fence(session_, "sample", kFenceTimeout);
-    leave_records();
-    return 0;
+    leave_records(result);
+    return result.stopped ? kStopped : result.missing() > 0 ? kIncomplete : 0;
   }
 
  private:
   void open() {
     model_.emplace(options_.model);
     prompts_ = options_.prompt_file.empty() ? options_.prompts : read_prompts(options_.prompt_file);
-    mine_ = strided_slice(int64_t(prompts_.size()), session_.rank(), session_.world_size());
     const bool teacher = model_->two_experts();
     guidance_ = options_.guidance >= 0 ? options_.guidance : teacher ? 4 : 1;
     guidance_2_ = options_.guidance_2 >= 0 ? options_.guidance_2
                   : options_.guidance >= 0 ? guidance_
                   : teacher                ? 3
                                            : 1;
-    settings_ = {parse_sampler(options_.sampler), options_.steps, model_->scheduler()};
     const auto [height, width] =
         model_->index().image_size.value_or(std::pair(kDefaultImageSize, kDefaultImageSize));
     std::tie(h_, w_) = model_->latent_size(options_.height ? options_.height : height,
@@ -113,73 +101,82 @@ class SampleJob {
     }
     if (guidance_ > 1) negative_ = model_->encode(options_.negative_prompt, queue_);
     make_directories(options_.out);
+    describe_round();
   }
 
-  void draw(PictureSampler& sampler, int64_t index, const TextEmbedding& text, const std::string& name) {
-    std::vector<float> x(size_t(sampler.latent_count()));
-    if (noise_)
-      x = noise_->read(noise_->count() == 1 ? 0 : index);
-    else
-      picture_noise(options_.seed, index, int64_t(x.size()), x.data());
-    sampler.denoise(text, x.data(), queue_);
-    const Image image = sampler.decode(x.data(), queue_);
-    write_png(fs::path(options_.out) / name, image.width, image.height, image.rgb.data(),
-              {{"prompt", prompts_[size_t(index)]},
-               {"prompt_index", cat(index)},
-               {"seed", cat(options_.seed)},
-               {"sampler", options_.sampler},
-               {"steps", cat(options_.steps)},
-               {"guidance", cat(guidance_)},
-               {"Software", "wandistill " WANDISTILL_VERSION}});
-    if (!options_.save_latents.empty()) latents_.insert(latents_.end(), x.begin(), x.end());
+  void describe_round() {
+    round_.what = "sample";
+    round_.model = model_->guided(guidance_, guidance_2_, &negative_);
+    round_.sampling = {parse_sampler(options_.sampler), options_.steps, model_->scheduler()};
+    round_.vae = &model_->vae(parse_vae_dtype(options_.pictures.vae_dtype));
+    round_.h = h_;
+    round_.w = w_;
+    round_.prompts = prompts_;
+    round_.text = [this](int64_t prompt) { return model_->encode(prompts_[size_t(prompt)], queue_); };
+    round_.noise = [this](int64_t prompt) {
+      if (noise_) return noise_->read(noise_->count() == 1 ? 0 : prompt);
+      std::vector<float> x(size_t(model_->vae_config().z_dim * h_ * w_), 0.0f);
+      picture_noise(options_.seed, prompt, int64_t(x.size()), x.data());
+      return x;
+    };
+    if (!options_.save_latents.empty())
+      round_.keep_latents = [this](int64_t prompt, const std::vector<float>& x0) { latents_[prompt] = x0; };
+    round_.folder = options_.out;
+    round_.file_name = picture_file_name;
+    round_.seed = options_.seed;
+    round_.png_text = {{"sampler", options_.sampler},
+                       {"steps", cat(options_.steps)},
+                       {"guidance", cat(guidance_)},
+                       {"Software", "wandistill " WANDISTILL_VERSION}};
   }
 
-  /// manifest.jsonl beside the pictures, and the latents of all ranks in the order of the prompts.
-  void leave_records() {
-    const std::vector<float> all = session_.gather(latents_);
+  /// manifest.jsonl and index.html beside the pictures, and the latents of all ranks.
+  void leave_records(const RoundResult& result) {
+    std::vector<int64_t> prompts;
+    std::vector<float> values;
+    for (const auto& [prompt, x0] : latents_) {
+      prompts.push_back(prompt);
+      values.insert(values.end(), x0.begin(), x0.end());
+    }
+    const std::vector<int64_t> all_prompts = session_.gather(prompts);
+    const std::vector<float> all_values = session_.gather(values);
     session_.collectively([&] {
       if (!session_.is_root()) return;
-      const int W = session_.world_size();
-      std::string manifest;
-      for (int64_t i = 0; i < int64_t(prompts_.size()); ++i)
-        manifest += Json{{"file", picture_name(int(i % W), i / W)},
-                         {"prompt", prompts_[size_t(i)]},
-                         {"seed", options_.seed},
-                         {"rank", i % W}}
-                        .dump() +
-                    "\n";
-      write_file_atomically(fs::path(options_.out) / "manifest.jsonl", manifest);
-      if (options_.save_latents.empty()) return;
-      const int64_t n = int64_t(prompts_.size()), size = int64_t(all.size()) / std::max<int64_t>(1, n);
-      // Gathered by rank; prompt i is row i / W of rank i mod W.
-      std::vector<float> ordered(all.size());
-      int64_t row = 0;
-      for (int rank = 0; rank < W; ++rank)
-        for (int64_t i : strided_slice(n, rank, W)) {
-          std::copy_n(all.begin() + row * size, size, ordered.begin() + i * size);
-          ++row;
-        }
-      write_h5_atomically(options_.save_latents, [&](H5File& file) {
-        file.write<float>("latents", {n, size / (h_ * w_), 1, h_, w_}, ordered.data());
-        file.write_strings("prompts", prompts_);
-      });
+      const int64_t scale = model_->vae_config().scale();
+      SamplesFolder folder(options_.out, h_ * scale, w_ * scale);
+      folder.add(result.records);
+      folder.write("Pictures by " + fs::path(options_.model).filename().string(), {});
+      if (!options_.save_latents.empty()) save_latents(all_prompts, all_values);
     });
     if (session_.is_root())
-      print_line(cat(prompts_.size(), " pictures and manifest.jsonl in ", options_.out));
+      print_line(cat(int64_t(prompts_.size()) - result.missing(),
+                     " pictures, index.html and manifest.jsonl in ", options_.out));
+  }
+
+  /// values: latents [C, h, w] of each of `prompts`. A picture that is missing has NaN.
+  void save_latents(const std::vector<int64_t>& prompts, const std::vector<float>& values) const {
+    const int64_t C = model_->vae_config().z_dim, size = C * h_ * w_, n = int64_t(prompts_.size());
+    std::vector<float> ordered(size_t(n * size), std::numeric_limits<float>::quiet_NaN());
+    for (size_t row = 0; row < prompts.size(); ++row)
+      std::copy_n(values.begin() + int64_t(row) * size, size, ordered.begin() + prompts[row] * size);
+    write_h5_atomically(options_.save_latents, [&](H5File& file) {
+      file.write<float>("latents", {n, C, 1, h_, w_}, ordered.data());
+      file.write_strings("prompts", prompts_);
+    });
   }
 
   Session& session_;
   const SampleOptions& options_;
   Queue queue_;
+  StopSignals stop_;
   std::optional<Pipeline> model_;
   std::optional<LatentsFile> noise_;
   std::vector<std::string> prompts_;
-  std::vector<int64_t> mine_;
   double guidance_ = 1, guidance_2_ = 1;
-  SamplingSettings settings_;
   TextEmbedding negative_;
   int64_t h_ = 0, w_ = 0;
-  std::vector<float> latents_;  // of mine_
+  PictureRound round_;
+  std::map<int64_t, std::vector<float>> latents_;  // by prompt, of the pictures that this rank wrote
 };
 
 }  // namespace
@@ -192,21 +189,25 @@ int run_decode(Session& session, const DecodeOptions& options) {
   const Queue queue{session.threads()};
   int64_t count = 0;
   session.collectively([&] {
-    const WanVaeDecoder vae(resolve_model_folder(options.model) / "vae");
+    const WanVaeDecoder vae(resolve_model_folder(options.model) / "vae", parse_vae_dtype(options.vae_dtype));
     const LatentsFile latents(options.latents, "latents");
     count = latents.count();
     if (latents.channels() != vae.config().z_dim)
       fail("--latents ", options.latents, " has ", latents.channels(), " channels; the vae of ",
            options.model, " takes ", vae.config().z_dim);
     make_directories(options.out);
+    const int64_t rows = options.vae_tile_rows
+                             ? options.vae_tile_rows
+                             : vae.strip_rows(latents.height(), latents.width(),
+                                              available_memory() / 2 / session.local_size(), queue.threads);
     const std::vector<int64_t> mine = strided_slice(count, session.rank(), session.world_size());
     for (size_t i = 0; i < mine.size(); ++i) {
       std::vector<float> x = latents.read(mine[i]);
       if (!options.normalised)
         normalise_latents(vae.config(), latents.height(), latents.width(), x.data(), x.data());
-      const Image image = decode_picture(vae, x.data(), latents.height(), latents.width(), queue);
-      write_png(fs::path(options.out) / picture_name(session.rank(), int64_t(i)), image.width, image.height,
-                image.rgb.data(),
+      const Image image = decode_picture(vae, x.data(), latents.height(), latents.width(), queue, rows);
+      write_png(fs::path(options.out) / picture_file_name(session.rank(), int64_t(i)), image.width,
+                image.height, image.rgb.data(),
                 {{"latents", options.latents}, {"Software", "wandistill " WANDISTILL_VERSION}});
     }
   });

@@ -1,8 +1,5 @@
 #include "wandistill/sampler.h"
 
-#include <cmath>
-
-#include "wandistill/error.h"
 #include "wandistill/ops/rgb8.h"
 #include "wandistill/philox.h"
 
@@ -10,26 +7,6 @@ namespace wandistill {
 
 void picture_noise(uint64_t seed, int64_t prompt_index, int64_t count, float* out) {
   fill_gaussian(seed, uint64_t(prompt_index), 0, count, out);
-}
-
-PictureSampler::PictureSampler(GuidedVelocity& velocity, const SamplingSettings& settings,
-                               const WanVaeDecoder& vae, int64_t h, int64_t w)
-    : velocity_(velocity),
-      settings_(settings),
-      vae_(vae),
-      channels_(velocity.model().transformer->config().out_channels),
-      h_(h),
-      w_(w) {}
-
-void PictureSampler::denoise(const TextEmbedding& text, float* x, const Queue& queue) {
-  const TextEmbedding* texts[] = {&text};
-  sample_latents(velocity_, settings_, texts, h_, w_, x, queue);
-  for (int64_t i = 0; i < latent_count(); ++i)
-    if (!std::isfinite(x[i])) fail("the latents are not finite");
-}
-
-Image PictureSampler::decode(const float* x0, const Queue& queue, int64_t strip) const {
-  return decode_picture(vae_, x0, h_, w_, queue, strip);
 }
 
 Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w, const Queue& queue,

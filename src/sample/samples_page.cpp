@@ -24,7 +24,7 @@ struct Round {
   void add(const PictureRecord& r) {
     step = std::max(step, r.step);
     ++(r.file.empty() ? missing : pictures);
-    ranks.insert(r.rank);
+    if (r.rank >= 0) ranks.insert(r.rank);
     work_seconds += r.work_seconds();
     fence_wait_seconds = std::max(fence_wait_seconds, r.fence_wait_seconds);
   }

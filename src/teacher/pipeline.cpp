@@ -56,8 +56,8 @@ GuidedModel Pipeline::guided(double guidance, double guidance_2, const TextEmbed
           .negative = negative};
 }
 
-const WanVaeDecoder& Pipeline::vae() {
-  if (!vae_) vae_.emplace(folder() / "vae");
+const WanVaeDecoder& Pipeline::vae(VaeDtype dtype) {
+  if (!vae_ || vae_->dtype() != dtype) vae_.emplace(folder() / "vae", dtype);
   return *vae_;
 }
 

@@ -84,8 +84,7 @@ RoundResult EpochSamples::draw(const GuidedModel& model, const SamplingSettings&
   RoundResult result = draw_pictures(session_, round, options_.pictures, stop_, queue_);
   if (!label.teacher && result.missing() == 0) {
     costs_.clear();
-    for (const PictureRecord& r : result.records)
-      costs_.push_back(r.work_seconds());
+    for (const PictureRecord& r : result.records) costs_.push_back(r.work_seconds());
   }
   session_.collectively([&] {
     if (!session_.is_root()) return;
@@ -106,8 +105,7 @@ bool EpochSamples::have(const Label& label) const {
     for (size_t i = 0; i < prompts_.size() && have; ++i) {
       const auto record = found.find(int64_t(i));
       have = record != found.end() && !record->second.file.empty() && record->second.prompt == prompts_[i] &&
-             record->second.seed == seed(label) &&
-             folder_.has_picture(record->second.file);
+             record->second.seed == seed(label) && folder_.has_picture(record->second.file);
     }
     have = have && found.size() == prompts_.size();
   }
@@ -120,8 +118,7 @@ void EpochSamples::write_contact_sheet(int64_t columns) const {
   std::vector<int64_t> all, shown;
   for (const PictureRecord& record : folder_.records()) {
     if (record.file.empty()) continue;
-    if (!record.by_teacher() && !pictures.contains(record.epoch))
-      all.push_back(std::stoll(record.epoch));
+    if (!record.by_teacher() && !pictures.contains(record.epoch)) all.push_back(std::stoll(record.epoch));
     pictures[record.epoch][record.prompt] = folder_.path() / record.file;
   }
   // Evenly chosen epochs, the first and the last among them.

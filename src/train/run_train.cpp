@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "src/train/sample_round.h"
+#include "src/train/epoch_samples.h"
 #include "src/train/trainer.h"
 #include "src/train/training_log.h"
 #include "wandistill/commands.h"
@@ -19,9 +19,16 @@ namespace wandistill {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr int kIncomplete = 3;        // --strict_samples, and a picture is missing
 constexpr int kRequeue = 85;          // stopped by a signal after a checkpoint: run the same command again
 constexpr int64_t kSheetColumns = 8;  // epochs on the contact sheet
 constexpr int64_t kDefaultSamplePrompts = 4;
+
+/// Ends the run on every rank, which all throw it together.
+struct EndOfRun {
+  int code;
+  std::string message;
+};
 
 /// One run of the job. Its members are built in the order in which the stages need them.
 class TrainJob {
@@ -33,30 +40,22 @@ class TrainJob {
         queue_{session.threads()} {}
 
   int run() {
-    session_.collectively([&] { open(); });
-    describe();
-    const double teacher_start = wall();
-    if (!fill_teacher_cache(session_, cache_folder(), cache_settings(), *teacher_, prompts_,
-                            options_.repetitions, options_.teacher_batch, stop_, queue_)) {
-      say("stopped by a signal; the cache keeps what was computed, run the same command again to go on");
-      return kRequeue;
+    session_.set_collective_timeout(options_.pictures.fence_timeout);
+    try {
+      session_.collectively([&] { open(); });
+      describe();
+      fill_cache();
+      prepare_samples();
+      TrainingState state = start_state();
+      teacher_->release_experts();
+      teacher_->release_text_encoder();
+      train(std::move(state));
+      finish();
+      return 0;
+    } catch (const EndOfRun& end) {
+      say(end.message);
+      return end.code;
     }
-    session_.collectively([&] {
-      log_.emplace(output(), session_.is_root());
-      log_->teacher(wall() - teacher_start);
-      cache_.emplace(cache_folder(), cache_settings());
-      dataset_.emplace(*cache_, prompts_, options_.repetitions, options_.validation_fraction);
-    });
-    prepare_samples();
-    TrainingState state = start_state();
-    teacher_->release_experts();
-    teacher_->release_text_encoder();
-    if (!train(std::move(state))) {
-      say("stopped by a signal after a checkpoint; run the same command again to go on");
-      return kRequeue;
-    }
-    finish();
-    return 0;
   }
 
  private:
@@ -108,7 +107,9 @@ class TrainJob {
     student_.emplace(student_config_.to_wan_config());
     std::tie(h_, w_) = teacher_->latent_size(student_config_.image_height, student_config_.image_width);
     prompts_ = read_prompts(options_.data_path);
-    if (options_.save_samples) teacher_->vae();
+    teacher_->vae(
+        parse_vae_dtype(options_.pictures.vae_dtype));  // without pictures, for the export: is it whole?
+    if (!options_.save_samples) teacher_->release_vae();
     fingerprint_ = teacher_->fingerprint();
     make_directories(checkpoints());
     if (options_.save_samples) make_directories(sample_folder());
@@ -141,6 +142,21 @@ class TrainJob {
     say(cat(prompts_.size(), " prompts from ", options_.data_path));
   }
 
+  void fill_cache() {
+    const double start = wall();
+    if (!fill_teacher_cache(session_, cache_folder(), cache_settings(), *teacher_, prompts_,
+                            options_.repetitions, options_.teacher_batch, stop_, queue_))
+      throw EndOfRun{
+          kRequeue,
+          "stopped by a signal; the cache keeps what was computed, run the same command again to go on"};
+    session_.collectively([&] {
+      log_.emplace(output(), session_.is_root());
+      log_->teacher(wall() - start);
+      cache_.emplace(cache_folder(), cache_settings());
+      dataset_.emplace(*cache_, prompts_, options_.repetitions, options_.validation_fraction);
+    });
+  }
+
   /// Encodes the sample prompts, and draws the teacher's own pictures of them unless they are there.
   void prepare_samples() {
     if (!options_.save_samples) return;
@@ -149,19 +165,29 @@ class TrainJob {
       prompts.assign(prompts_.begin(),
                      prompts_.begin() + std::min<int64_t>(kDefaultSamplePrompts, int64_t(prompts_.size())));
     session_.collectively([&] {
-      samples_.emplace(session_, *teacher_, prompts, sample_folder(), student_config_.image_height,
-                       student_config_.image_width, options_.sample_seed, queue_);
+      samples_.emplace(session_, *teacher_, options_, prompts, sample_folder(), log_->path(), h_, w_, stop_,
+                       queue_);
     });
-    if (samples_->have_teacher_pictures()) return;
+    if (samples_->have({.teacher = true})) return;
     std::optional<TextEmbedding> negative;
     GuidedModel model;
     session_.collectively([&] {
       negative = teacher_->encode(options_.teacher.negative_prompt, queue_);
       model = teacher_->guided(options_.teacher.guidance, options_.teacher.guidance_2, &*negative);
     });
-    samples_->draw(model,
-                   sampling(parse_sampler(options_.teacher.teacher_sampler), options_.teacher.teacher_steps),
-                   {.teacher = true});
+    draw(model, sampling(parse_sampler(options_.teacher.teacher_sampler), options_.teacher.teacher_steps),
+         {.teacher = true});
+  }
+
+  void draw(const GuidedModel& model, const SamplingSettings& settings, const EpochSamples::Label& label) {
+    const double start = wall();
+    const RoundResult result = samples_->draw(model, settings, label);
+    log_->samples(label.text(), wall() - start, result);
+    if (result.stopped)
+      throw EndOfRun{kRequeue,
+                     "stopped by a signal while drawing pictures; run the same command again to go on"};
+    if (options_.strict_samples && result.missing() > 0)
+      throw EndOfRun{kIncomplete, "pictures are missing, and --strict_samples ends the run"};
   }
 
   /// The newest good checkpoint, or the projection of the teacher.
@@ -187,6 +213,10 @@ class TrainJob {
     if (session_.any(double(state->step) != session_.max(double(state->step))))
       throw CollectiveError(cat("the ranks found different checkpoints in ", checkpoints().string(),
                                 "; --output_dir must be on a file system that all of them share"));
+    session_.collectively([&] {
+      log_->start_at(state->step);
+      if (samples_ && session_.is_root()) samples_->start_after(state->step == 0 ? -1 : sample_epoch(*state));
+    });
     if (state->step > 0) say(cat("resumed at step ", state->step, ", epoch ", state->epoch));
     return std::move(*state);
   }
@@ -231,8 +261,7 @@ class TrainJob {
                            student_config_.projection_factor, calibration, options_.seed, queue_);
   }
 
-  /// False if a signal stopped it.
-  bool train(TrainingState start) {
+  void train(TrainingState start) {
     const LossSettings loss{.relative = options_.sigma_weighting == "relative",
                             .renoise_weight = options_.renoise_weight,
                             .flow_shift = flow_shift(),
@@ -249,7 +278,13 @@ class TrainJob {
                       "steps", session_.is_root(), time_left);
     // Pictures of the start: what the projection alone can do, and proof that sampling works before hours are
     // spent.
-    if (samples_ && trainer_->state().step == 0) draw_samples(0);
+    // Or those of the epoch after which the run was stopped.
+    const TrainingState& first = trainer_->state();
+    const bool between_epochs = first.position == 0 || trainer_->finished();
+    const int64_t epoch = sample_epoch(first);
+    if (samples_ && between_epochs && samples_due(epoch) &&
+        (first.step == 0 || !samples_->have({.epoch = epoch})))
+      draw_samples(epoch);
     EpochSummary summary;
     double epoch_start = wall();
     while (!trainer_->finished()) {
@@ -270,10 +305,19 @@ class TrainJob {
       } else if (step.stop) {
         save(trainer_->state(), true, false);
       }
-      if (step.stop && !trainer_->finished()) return false;
+      if (step.stop && !trainer_->finished())
+        throw EndOfRun{kRequeue,
+                       "stopped by a signal after a checkpoint; run the same command again to go on"};
     }
     progress.finish();
-    return true;
+  }
+
+  /// The epoch that the pictures of this state are of; one cut short counts as itself.
+  static int64_t sample_epoch(const TrainingState& state) {
+    return state.epoch + (state.position > 0 ? 1 : 0);
+  }
+  bool samples_due(int64_t epoch) const {
+    return trainer_->finished() || epoch % options_.sample_interval == 0;
   }
 
   /// Validation, checkpoint, pictures, log.
@@ -286,24 +330,27 @@ class TrainJob {
     // Where no prompt is held out there is no error: the last epoch is the best.
     summary->best = dataset_->validation().empty() || error < state.best_validation;
     if (error < state.best_validation) state.best_validation = error;
-    save(state, last || step.stop || state.epoch % options_.checkpoint_interval == 0, summary->best);
+    const bool saved = last || step.stop || state.epoch % options_.checkpoint_interval == 0;
+    save(state, saved, summary->best);
     summary->seconds = wall() - epoch_start;
-    if (samples_ && (last || summary->epoch % options_.sample_interval == 0))
-      summary->sampling_seconds = draw_samples(summary->epoch);
     log_->epoch(state, *summary);
+    if (!samples_ || !samples_due(summary->epoch)) return;
+    try {
+      draw_samples(summary->epoch);
+    } catch (const EndOfRun&) {
+      if (!saved) save(state, true, false);
+      throw;
+    }
   }
 
   static double wall() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
   }
 
-  /// Seconds.
-  double draw_samples(int64_t epoch) {
-    const double start = wall();
-    const GuidedModel model{.transformer = &*student_, .high_noise = trainer_->state().ema.data()};
-    samples_->draw(model, sampling(SamplerKind::kDdim, options_.sample_steps),
-                   {.epoch = epoch, .step = trainer_->state().step});
-    return wall() - start;
+  void draw_samples(int64_t epoch) {
+    draw({.transformer = &*student_, .high_noise = trainer_->state().ema.data()},
+         sampling(SamplerKind::kDdim, options_.sample_steps),
+         {.epoch = epoch, .step = trainer_->state().step});
   }
 
   void save(const TrainingState& state, bool numbered, bool best) {
@@ -347,7 +394,7 @@ class TrainJob {
       export_student(output() / "student", teacher_->folder(), *student_, chosen.ema.data(), info);
     });
     say(cat("student: ", (output() / "student").string()));
-    if (samples_) say(cat("pictures: ", samples_->contact_sheet().string()));
+    if (samples_) say(cat("pictures: ", samples_->page().string(), " and contact_sheet.png beside it"));
   }
 
   Session& session_;
@@ -363,7 +410,7 @@ class TrainJob {
   std::vector<std::string> prompts_;
   std::optional<TeacherCache> cache_;
   std::optional<Dataset> dataset_;
-  std::optional<SampleRound> samples_;
+  std::optional<EpochSamples> samples_;
   std::optional<TrainingLog> log_;
   std::optional<Trainer> trainer_;
 };

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <sstream>
 
 #include "wandistill/error.h"
+#include "wandistill/file.h"
 #include "wandistill/progress.h"
 
 namespace wandistill {
@@ -11,8 +13,28 @@ namespace wandistill {
 TrainingLog::TrainingLog(const std::filesystem::path& output, bool enabled)
     : enabled_(enabled), path_(output / "metrics.jsonl") {
   if (!enabled_) return;
+  open();
+  opened_at_ = int64_t(std::filesystem::file_size(path_));
+}
+
+void TrainingLog::open() {
   out_.open(path_, std::ios::app);
   if (!out_) fail(path_.string(), ": cannot be opened for appending");
+}
+
+void TrainingLog::start_at(int64_t step) {
+  if (!enabled_ || opened_at_ == 0) return;
+  out_.close();
+  const std::string content = read_file(path_);
+  std::string kept;
+  std::istringstream lines(content.substr(step == 0 ? size_t(opened_at_) : 0));
+  for (std::string line; std::getline(lines, line);) {
+    const Json entry = Json::parse(line, nullptr, false);  // a crash may have left half a line
+    if (!entry.is_object() || entry.value("step", int64_t{0}) > step) continue;
+    kept += line + "\n";
+  }
+  write_file_atomically(path_, kept);
+  open();
 }
 
 void TrainingLog::write(const Json& line) {
@@ -54,7 +76,6 @@ void TrainingLog::epoch(const TrainingState& state, const EpochSummary& s) {
          {"validation_error_low_noise", v.low_noise},
          {"validation_error_by_sigma", v.sigma_bin},
          {"samples_per_second", rate},
-         {"sampling_seconds", s.sampling_seconds},
          {"skipped_updates", state.skipped},
          {"elapsed_seconds", state.elapsed}});
   if (!enabled_) return;
@@ -62,6 +83,13 @@ void TrainingLog::epoch(const TrainingState& state, const EpochSummary& s) {
                  short_number(v.all), " (high noise ", short_number(v.high_noise), ", low noise ",
                  short_number(v.low_noise), "), ", short_number(rate), " samples/s",
                  s.best ? ", best so far" : ""));
+}
+
+void TrainingLog::samples(const std::string& epoch, double seconds, const RoundResult& result) {
+  write({{"samples_of_epoch", epoch},
+         {"pictures", int64_t(result.records.size()) - result.missing()},
+         {"missing", result.missing()},
+         {"sampling_seconds", seconds}});
 }
 
 std::string short_number(double value) {

@@ -7,15 +7,15 @@
 
 #include "src/train/trainer.h"
 #include "wandistill/json.h"
+#include "wandistill/picture_round.h"
 
 namespace wandistill {
 
 /// One epoch, or the part of one that ended the run.
 struct EpochSummary {
   int64_t epoch = 0, steps = 0, samples = 0;
-  double loss = 0;              // mean over the steps that were not skipped
-  double seconds = 0;           // with validation and checkpoint
-  double sampling_seconds = 0;  // drawing pictures
+  double loss = 0;     // mean over the steps that were not skipped
+  double seconds = 0;  // with validation and checkpoint
   ValidationResult validation;
   bool best = false;
 };
@@ -25,17 +25,25 @@ class TrainingLog {
  public:
   /// Appends to output/metrics.jsonl: one JSON object per line.
   TrainingLog(const std::filesystem::path& output, bool enabled);
+  /// Training goes on behind this step: what an earlier run logged of later ones is dropped, they are done
+  /// again. 0: training starts anew, and all that was there before this log was opened goes.
+  void start_at(int64_t step);
 
   void teacher(double seconds);
   void step(const TrainingState& state, const StepResult& result, double seconds);
   void epoch(const TrainingState& state, const EpochSummary& summary);
+  /// A round of pictures: "12" or "teacher", and how long it took.
+  void samples(const std::string& epoch, double seconds, const RoundResult& result);
+  const std::filesystem::path& path() const { return path_; }
 
  private:
+  void open();
   /// Throws Error if the line cannot be written. Numbers that are not finite become null, as JSON has none.
   void write(const Json& line);
 
   bool enabled_;
   std::filesystem::path path_;
+  int64_t opened_at_ = 0;  // bytes that were there before
   std::ofstream out_;
 };
 

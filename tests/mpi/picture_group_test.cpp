@@ -57,7 +57,7 @@ struct Picture {
 
   /// By all ranks.
   void check() const {
-    const PictureGroup together(test_session().comm(), all_ranks(), model.guided(), tokens());
+    const PictureGroup together(test_session(), all_ranks(), model.guided(), tokens());
     for (const SamplerKind sampler : {SamplerKind::kDdim, SamplerKind::kUniPc})
       CHECK(draw(sampler, &together) == draw(sampler, nullptr));
   }
@@ -116,7 +116,7 @@ TEST_CASE("picture group: halves, and what is exchanged [any ranks]") {
   const int W = test_session().world_size(), rank = test_session().rank();
   std::vector<int> members = all_ranks();
   std::reverse(members.begin(), members.end());  // the leader is the last rank
-  const PictureGroup group(test_session().comm(), members, true, 323);
+  const PictureGroup group(test_session(), members, true, 323);
   CHECK(group.size() == W);
   CHECK(group.rank() == W - 1 - rank);
   CHECK(group.is_leader() == (rank == W - 1));
@@ -145,7 +145,7 @@ TEST_CASE("picture group: two groups draw at once, the other ranks do not take p
   for (const Groups& groups : {Groups{{2, 0}, {1, 3}}, Groups{{3, 1, 0}}, Groups{{2}}})
     for (const std::vector<int>& members : groups)
       if (std::count(members.begin(), members.end(), rank)) {
-        const PictureGroup group(test_session().comm(), members, true, odd.tokens());
+        const PictureGroup group(test_session(), members, true, odd.tokens());
         CHECK(odd.draw(SamplerKind::kDdim, &group) == alone);
       }
   test_session().barrier();

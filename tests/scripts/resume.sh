@@ -33,7 +33,8 @@ same_end() {
   check "$1: the last checkpoint is the same to the bit" same_h5 "$2/checkpoints/$last" "$3/checkpoints/$last"
   check "$1: the best checkpoint too" same_h5 "$2/checkpoints/best.h5" "$3/checkpoints/best.h5"
   check "$1: the exported student too" diff -r -x README.md "$2/student" "$3/student"
-  check "$1: the pictures too" diff -r "$2/samples" "$3/samples"
+  [ ! -e "$2/samples" ] ||
+    check "$1: the pictures too" diff -r -x manifest.jsonl -x index.html "$2/samples" "$3/samples"
   agree "$1: every step's loss" 0 <(metric loss "$2/metrics.jsonl") <(metric loss "$3/metrics.jsonl")
   agree "$1: every epoch's validation error" 0 <(epoch_metric validation_error "$2/metrics.jsonl") \
     <(epoch_metric validation_error "$3/metrics.jsonl")
@@ -51,9 +52,10 @@ for ranks in 2 1; do
   same_end "stopped and resumed on $ranks ranks" "$work/$whole" "$work/$parts"
 done
 
-# The signal in the last step of an epoch, here of one step: what ends an epoch is done before the run stops.
+# The signal in the last step of an epoch, here of one step: what ends an epoch is done before the run stops. (Without
+# pictures: a signal while they are drawn stops the run there.)
 short=(--data_path "$(prompts 21)" --validation_fraction 0.08 --batch_size 64 --num_epochs 3 --keep_checkpoints 9
-  --cache_dir "$work/cache" --save_samples --sample_steps 2)
+  --cache_dir "$work/cache")
 trains "epochs of one step" 2 whole_short "${short[@]}"
 start_train 2 parts_short "${short[@]}"
 wait_until grep -q "trajectories present" "$work/parts_short.log"

@@ -44,6 +44,17 @@ TEST_CASE("cli: train takes its defaults from the struct and the embedded data")
   CHECK_FALSE(line.options.save_samples);
 }
 
+TEST_CASE("cli: auto stands for the number 0, in both directions") {
+  TrainLine line("data");
+  REQUIRE(line.parse({"--output_dir", "O", "--sample_batch", "3", "--vae_tile_rows", "auto"}));
+  CHECK(line.options.pictures.sample_batch == 3);
+  CHECK(line.options.pictures.vae_tile_rows == 0);
+  CHECK(line.set.effective_config().find("vae_tile_rows = auto") != std::string::npos);
+  CHECK(line.set.help().find("--sample_batch N|auto (=auto)") != std::string::npos);
+  check_mentions(train_error({"--sample_batch", "0"}), {"sample_batch", "0", "at least 1"});
+  check_mentions(train_error({"--sample_batch", "some"}), {"sample_batch", "some"});
+}
+
 TEST_CASE("cli: the line of the manual") {
   TrainLine line("data");
   REQUIRE(line.parse({"--teacher_path",

@@ -83,7 +83,7 @@ TEST_CASE("manifest: a damaged line is named with its file") {
   check_mentions(error_with("[1, 2]"), {"line 2", "expected a JSON object"});
   check_mentions(error_with(changed("\"rank\":3", "\"rnk\":3")), {"line 2", "'rank'", "missing"});
   check_mentions(error_with(changed("\"rank\":3", "\"rank\":3,\"x\":1")), {"line 2", "'x'", "unknown key"});
-  check_mentions(error_with(changed("\"rank\":3", "\"rank\":-1")), {"line 2", "'rank'", "0 or more"});
+  check_mentions(error_with(changed("\"rank\":3", "\"rank\":-2")), {"line 2", "'rank'", "-1 or more"});
   check_mentions(error_with(changed("18364758544493064721", "-1")), {"line 2", "'seed'", "2^64"});
   check_mentions(error_with(changed("\"epoch\":\"12\"", "\"epoch\":\"12a\"")), {"line 2", "'epoch'", "12a"});
 }

@@ -1,0 +1,312 @@
+#include "wandistill/picture_round.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <sstream>
+
+#include "src/sample/faults.h"
+#include "src/sample/picture_writer.h"
+#include "src/sample/prompt_dealer.h"
+#include "src/sample/round_limits.h"
+#include "src/sample/round_report.h"
+#include "wandistill/error.h"
+#include "wandistill/fence.h"
+#include "wandistill/picture_group.h"
+#include "wandistill/rank_board.h"
+
+namespace wandistill {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// This rank's part of a round.
+class Drawing {
+ public:
+  Drawing(Session& session, const PictureRound& round, const PictureOptions& options, const StopSignals& stop,
+          const Queue& queue, Progress* progress)
+      : session_(session),
+        round_(round),
+        stop_(stop),
+        queue_(queue),
+        progress_(progress),
+        faults_(session.rank()),
+        limits_(round_limits(session, round, options)),
+        velocity_(round.model),
+        writer_(int(options.png_compression)) {}
+
+  RoundResult run(Distribution distribution) {
+    PromptDealer dealer(session_, int64_t(round_.prompts.size()),
+                        {.distribution = distribution,
+                         .batch = limits_.batch,
+                         .most_ranks = limits_.most_ranks,
+                         .costs = round_.costs});
+    const double start = now();
+    faults_.at_start();
+    while (auto assignment = dealer.next([&] { idle("for ranks to draw the last pictures with"); })) {
+      if (assignment->ranks.size() > 1)
+        draw_together(*assignment);
+      else if (!stopped())
+        draw(assignment->prompts);
+    }
+    writer_.finish();
+    const double fence_wait = fence(session_, round_.what), seconds = now() - start;
+    return report_round(
+        session_, round_, take_records(),
+        {.seconds = seconds, .busy = seconds - fence_wait - group_wait_, .fence_wait = fence_wait});
+  }
+
+ private:
+  int64_t latent_count() const {
+    return round_.model.transformer->config().out_channels * round_.h * round_.w;
+  }
+
+  /// A signal on any rank stops all of them.
+  bool stopped() {
+    if (stop_.requested()) session_.board().raise_stop();
+    return session_.board().stop_raised();
+  }
+
+  void idle(const std::string& what) { session_.board().post(RankBoard::kWaiting + what, true); }
+
+  /// Draws prompts as one batch. A batch that fails as a whole (memory) is drawn again in halves.
+  void draw(std::vector<int64_t> prompts) {
+    std::vector<TextEmbedding> texts;
+    std::vector<float> x;
+    std::erase_if(prompts, [&](int64_t prompt) {
+      return !attempt(prompt, [&] {
+        faults_.before(prompt);
+        std::vector<float> noise = round_.noise(prompt);
+        texts.push_back(round_.text(prompt));
+        x.insert(x.end(), noise.begin(), noise.end());
+      });
+    });
+    if (prompts.empty()) return;
+    const double start = now();
+    try {
+      std::vector<const TextEmbedding*> all;
+      for (const TextEmbedding& text : texts) all.push_back(&text);
+      if (!denoise(prompts, all, x.data(), [this] { return stopped(); })) return;
+    } catch (const std::exception& error) {
+      if (prompts.size() == 1) return failed(prompts.front(), error.what());
+      print_line(cat("rank ", session_.rank(), ": ", prompts.size(),
+                     " prompts at once failed, trying with half as many: ", error.what()));
+      const auto middle = prompts.begin() + int64_t(prompts.size()) / 2;
+      draw({prompts.begin(), middle});
+      draw({middle, prompts.end()});
+      return;
+    }
+    const double seconds = (now() - start) / double(prompts.size());
+    const int64_t n = latent_count();
+    for (size_t i = 0; i < prompts.size() && !stopped(); ++i) {
+      std::vector<float> x0(x.begin() + int64_t(i) * n, x.begin() + int64_t(i + 1) * n);
+      attempt(prompts[i], [&] {
+        const double decode_start = now();
+        check_latents(prompts[i], x0);
+        session_.board().post(cat("prompt ", prompts[i], ", decoding"));
+        Image image = decode_picture(*round_.vae, x0.data(), round_.h, round_.w, queue_, limits_.tile_rows);
+        write(prompts[i], std::move(image), x0,
+              {.batch = int64_t(prompts.size()),
+               .denoise_seconds = seconds,
+               .decode_seconds = now() - decode_start});
+      });
+    }
+  }
+
+  /// Draws one prompt with other ranks: all denoise a part of it and decode a band of its rows; the leader
+  /// has text and noise and writes the picture. What fails on one member in the middle cannot be undone on
+  /// the others and ends the job.
+  void draw_together(const Assignment& assignment) {
+    const int64_t prompt = assignment.prompts.front();
+    try {
+      idle(cat("to draw prompt ", prompt, " with other ranks"));
+      const double wait_start = now();
+      const WanConfig& config = round_.model.transformer->config();
+      const PictureGroup group(session_, assignment.ranks, round_.model.guided(),
+                               config.tokens(round_.h, round_.w));
+      group_wait_ += now() - wait_start;
+      TextEmbedding text;
+      std::vector<float> x;
+      const bool ready = !group.is_leader() || attempt(prompt, [&] {
+        faults_.before(prompt);
+        x = round_.noise(prompt);
+        text = round_.text(prompt);
+      });
+      if (group.any(!ready || stopped())) return;
+      const double start = now();
+      group.broadcast(&text.rows);
+      group.broadcast(&x);
+      text.tokens = int64_t(text.rows.size()) / config.text_dim;
+      velocity_.set_group(&group);
+      const bool whole = denoise({prompt}, {&text}, x.data(), [&] { return group.any(stopped()); });
+      velocity_.set_group(nullptr);
+      if (!whole) return;
+      const double decode_start = now();
+      session_.board().post(cat("prompt ", prompt, ", decoding"));
+      std::string problem;
+      // Every member has the same latents, and so the same answer.
+      if (!try_to([&] { check_latents(prompt, x); }, &problem)) {
+        if (group.is_leader()) failed(prompt, problem);
+        return;
+      }
+      std::vector<uint8_t> band;
+      problem = "a helping rank could not decode its rows";
+      const bool decoded = try_to([&] { band = decode_band(group, x); }, &problem);
+      if (group.any(!decoded)) {
+        if (group.is_leader()) failed(prompt, problem);
+        return;
+      }
+      Image image{.width = round_.w * round_.vae->config().scale(),
+                  .height = round_.h * round_.vae->config().scale(),
+                  .rgb = group.gather(band),
+                  .text = {}};
+      if (!group.is_leader()) return;
+      write(prompt, std::move(image), x,
+            {.helpers = group.size() - 1,
+             .batch = 1,
+             .denoise_seconds = decode_start - start,
+             .decode_seconds = now() - decode_start});
+    } catch (const std::exception& error) {
+      session_.abort(cat("prompt ", prompt, ", drawn by several ranks together: ", error.what()));
+    }
+  }
+
+  bool denoise(const std::vector<int64_t>& prompts, const std::vector<const TextEmbedding*>& texts, float* x,
+               const std::function<bool()>& stop) {
+    const std::string whom =
+        cat("prompt ", prompts.front(),
+            prompts.size() > 1 ? cat(" and ", prompts.size() - 1, " more") : std::string());
+    double step_start = now();
+    const auto on_step = [&](int64_t i, float, const float*, const float*) {
+      faults_.after_step(now() - step_start);
+      step_start = now();
+      session_.board().post(cat(whom, ", denoising step ", i + 1, " of ", round_.sampling.steps));
+      show_progress();
+      return !stop();
+    };
+    return sample_latents(velocity_, round_.sampling, texts, round_.h, round_.w, x, queue_, on_step);
+  }
+
+  void check_latents(int64_t prompt, std::vector<float>& x0) const {
+    faults_.spoil(prompt, int64_t(x0.size()), x0.data());
+    if (!std::all_of(x0.begin(), x0.end(), [](float value) { return std::isfinite(value); }))
+      fail("the latents are not finite");
+  }
+
+  /// This member's rows of the picture.
+  std::vector<uint8_t> decode_band(const PictureGroup& group, const std::vector<float>& x0) const {
+    const auto border = [&](int64_t member) { return round_.h * member / group.size(); };
+    return decode_picture_rows(*round_.vae, x0.data(), round_.h, round_.w, border(group.rank()),
+                               border(group.rank() + 1), queue_, limits_.tile_rows);
+  }
+
+  /// The measured part of a record.
+  void write(int64_t prompt, Image image, const std::vector<float>& x0, PictureRecord record) {
+    if (round_.keep_latents) round_.keep_latents(prompt, x0);
+    const std::string name = round_.file_name(session_.rank(), index_of(prompt));
+    image.text = {{"prompt", round_.prompts[size_t(prompt)]},
+                  {"prompt_index", cat(prompt)},
+                  {"seed", cat(round_.seed)}};
+    image.text.insert(image.text.end(), round_.png_text.begin(), round_.png_text.end());
+    writer_.push(round_.folder / name, std::move(image),
+                 [this, prompt, name, record](double seconds, const std::string& error) mutable {
+                   record.write_seconds = seconds;
+                   if (error.empty()) {
+                     record.file = name;
+                     keep(prompt, record);
+                   } else {
+                     failed(prompt, error);
+                   }
+                 });
+    session_.board().fetch_add(kPicturesDone, 1);
+    show_progress();
+  }
+
+  /// Runs `work` for a prompt; false, and a record of the reason, if it throws.
+  bool attempt(int64_t prompt, const std::function<void()>& work) {
+    index_of(prompt);
+    std::string problem;
+    if (try_to(work, &problem)) return true;
+    failed(prompt, problem);
+    return false;
+  }
+
+  static bool try_to(const std::function<void()>& work, std::string* problem) {
+    try {
+      work();
+      return true;
+    } catch (const std::exception& error) {
+      *problem = error.what();
+      return false;
+    }
+  }
+
+  /// Also called by the writer's thread.
+  void failed(int64_t prompt, const std::string& reason) {
+    print_line(cat("rank ", session_.rank(), ": no picture of prompt ", prompt, " '",
+                   round_.prompts[size_t(prompt)], "': ", reason));
+    PictureRecord record;
+    record.error = reason;
+    keep(prompt, record);
+  }
+
+  void keep(int64_t prompt, PictureRecord record) {
+    record.prompt = round_.prompts[size_t(prompt)];
+    record.prompt_index = prompt;
+    record.seed = round_.seed;
+    record.epoch = round_.epoch;
+    record.step = round_.step;
+    record.rank = session_.rank();
+    const std::lock_guard lock(records_mutex_);
+    records_.push_back(std::move(record));
+  }
+
+  std::vector<PictureRecord> take_records() { return std::move(records_); }
+
+  /// Pictures are numbered in the order in which their rank comes to them, drawn or not.
+  int64_t index_of(int64_t prompt) {
+    return indices_.try_emplace(prompt, int64_t(indices_.size())).first->second;
+  }
+
+  void show_progress() {
+    if (!progress_) return;
+    const int64_t done = session_.board().load(kPicturesDone);
+    progress_->advance(done - shown_);
+    shown_ = done;
+  }
+
+  Session& session_;
+  const PictureRound& round_;
+  const StopSignals& stop_;
+  Queue queue_;
+  Progress* progress_;
+  Faults faults_;
+  RoundLimits limits_;
+  GuidedVelocity velocity_;
+  std::map<int64_t, int64_t> indices_;
+  std::mutex records_mutex_;
+  std::vector<PictureRecord> records_;  // of this rank
+  double group_wait_ = 0;
+  int64_t shown_ = 0;
+  PictureWriter writer_;  // last: its thread uses the rest
+};
+
+}  // namespace
+
+int64_t RoundResult::missing() const {
+  return std::count_if(records.begin(), records.end(), [](const PictureRecord& r) { return r.file.empty(); });
+}
+
+RoundResult draw_pictures(Session& session, const PictureRound& round, const PictureOptions& options,
+                          const StopSignals& stop, const Queue& queue, Progress* progress) {
+  RoundResult result = Drawing(session, round, options, stop, queue, progress)
+                           .run(parse_distribution(options.sample_distribution));
+  result.stopped = session.any(stop.requested() || session.board().stop_raised());
+  return result;
+}
+
+}  // namespace wandistill
