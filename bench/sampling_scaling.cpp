@@ -1,4 +1,4 @@
-// Rounds of 1 to 8 pictures on 1, 2 and 4 ranks of one thread each, dealt in all ways, with pictures split
+// Rounds of 1 to 8 pictures on 1, 2 and 4 ranks of one core each, dealt in all ways, with pictures split
 // and not, and with one rank half as fast as the others. Rank counts beyond the cores of this machine are
 // replayed on a simulated clock from the measured time of a picture.
 //
@@ -20,7 +20,7 @@
 namespace wandistill::bench {
 namespace {
 
-constexpr int64_t kMostPrompts = 8, kSteps = 4, kLatentSide = 32, kRepeats = 3;
+constexpr int64_t kMostPrompts = 8, kSteps = 6, kLatentSide = 32, kRepeats = 3;
 constexpr const char* kModes[] = {"strided", "block", "dynamic"};
 
 struct Case {
@@ -112,8 +112,10 @@ int worker(Session& session) {
 using Seconds = std::map<decltype(Case{}.key()), double>;
 
 void measure_ranks(const std::string& self, int ranks, Seconds* seconds) {
-  const std::string command = cat("bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 run_ranks ", ranks,
-                                  " ", self, " worker 2> build/sampling_scaling.log'");
+  // Each rank has one core for all that it does, so that one rank is a fair measure for several.
+  const std::string command =
+      cat("taskset -c 0-", ranks - 1, " bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 run_ranks ",
+          ranks, " ", self, " worker 2> build/sampling_scaling.log'");
   std::FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) fail("cannot start ", command);
   char line[1024];
@@ -138,6 +140,7 @@ void drive(const std::string& self) {
   const double alone = seconds.at(Case{1, 1, kModes[0], false, false}.key());
   const auto two = seconds.find(Case{2, 1, kModes[0], true, false}.key());
   const PictureCost cost{alone, two == seconds.end() ? 0 : alone / two->second - 1};
+  std::printf("speed-up: over one rank with as many prompts\n");
   std::printf("one picture alone %.3f s; split over two ranks it takes %.2f of that\n", alone,
               1 / (1 + cost.split_efficiency));
   std::printf("%5s %7s %-8s %-5s %-9s %9s %9s %8s %6s %10s\n", "ranks", "prompts", "dealt", "split",
@@ -150,7 +153,8 @@ void drive(const std::string& self) {
       const double replayed = replay(parse_distribution(c.mode), c.prompts, c.split, cost, slowness);
       const auto measured = seconds.find(c.key());
       const double s = measured == seconds.end() ? replayed : measured->second;
-      const double speed_up = alone * double(c.prompts) / s;
+      const double one_rank = seconds.at(Case{1, c.prompts, kModes[0], false, false}.key());
+      const double speed_up = (measured == seconds.end() ? alone * double(c.prompts) : one_rank) / s;
       const double bound = double(c.prompts) / double((c.prompts + ranks - 1) / ranks);
       char text[16] = "-";
       if (measured != seconds.end()) std::snprintf(text, sizeof text, "%.3f", s);

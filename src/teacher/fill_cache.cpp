@@ -151,6 +151,7 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
       mine.push_back(missing[i]);
     Progress progress("teacher, share of rank 0:", int64_t(mine.size()), "trajectories", session.is_root());
     for (size_t i = 0; i < mine.size() && !stop.requested();) {
+      session.board().post(cat("teacher trajectory ", i + 1, " of ", mine.size()));
       std::vector<CacheItem> items;
       std::vector<TextEmbedding> texts;
       for (; i < mine.size() && int64_t(items.size()) < batch; ++i) {

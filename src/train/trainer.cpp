@@ -107,6 +107,7 @@ double Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t gl
 }
 
 StepResult Trainer::step() {
+  session_.board().post(cat("training step ", state_.step + 1));
   const int64_t samples = int64_t(data_.training().size());
   if (order_epoch_ != state_.epoch) {
     const std::vector<int64_t> shuffled = permutation(options_.seed, uint64_t(state_.epoch), samples);
