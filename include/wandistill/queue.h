@@ -3,10 +3,14 @@
 
 namespace wandistill {
 
+class Stream;
+
 /// The execution resources an op may use. On the CPU that is a number of threads; results never depend on it,
-/// because work is cut into blocks fixed by the shapes alone.
+/// because work is cut into blocks fixed by the shapes alone. The kernels of namespaces cuda and simt are
+/// enqueued on `stream` (gpu.h); the SIMT layer runs them on `threads` threads.
 struct Queue {
   int threads = 1;
+  Stream* stream = nullptr;
 };
 
 }  // namespace wandistill

@@ -1,0 +1,141 @@
+// The thin GPU layer: a device, its memory, streams and events. Two implementations: CUDA, and SIMT, which
+// runs the same kernels' source on the CPU and looks for mistakes (kernels/README.md).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace wandistill {
+
+/// A point in a stream's work.
+class Event {
+ public:
+  virtual ~Event() = default;
+  /// Returns when the work in front of the last record() is done; at once if there was none.
+  virtual void synchronize() = 0;
+};
+
+/// Work that the device does in order. Nothing is ordered between streams but by events, and the host may
+/// touch what a stream reads or writes only before it is enqueued and after a synchronize(). Errors of
+/// kernels are thrown (as Error) by synchronize(). The destructor waits.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  /// Copies `bytes` bytes within device memory, or between it and pinned host memory.
+  virtual void copy(void* to, const void* from, int64_t bytes) = 0;
+  virtual void fill(void* to, uint8_t byte, int64_t bytes) = 0;
+  virtual void record(Event& event) = 0;
+  /// What is enqueued from now on starts after the work in front of the event's last record().
+  virtual void wait(Event& event) = 0;
+  virtual void synchronize() = 0;
+  /// Device memory, 256-byte aligned, uninitialised, from the stream's next operation on and until its
+  /// release(); other streams need an event behind the first and in front of the second.
+  virtual void* allocate(int64_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+};
+
+/// Streams, events and buffers live no longer than their device.
+class Device {
+ public:
+  virtual ~Device() = default;
+  /// What the device calls itself, for the log.
+  virtual std::string name() const = 0;
+  virtual std::unique_ptr<Stream> make_stream() = 0;
+  virtual std::unique_ptr<Event> make_event() = 0;
+  /// Host memory that a stream's copy() can read and write.
+  virtual void* allocate_pinned(int64_t bytes) = 0;
+  virtual void release_pinned(void* memory) noexcept = 0;
+  /// Waits for all streams.
+  virtual void synchronize() = 0;
+};
+
+/// The order in which what is unordered happens on the SIMT device: the threads of a block, the blocks of a
+/// grid, the work of streams. Forward: the first thread, and the stream that is waited for. Reverse: the last
+/// of all. Random: seeded.
+enum class SimtOrder { kForward, kReverse, kRandom };
+
+struct SimtOptions {
+  SimtOrder order = SimtOrder::kForward;
+  uint64_t seed = 1;
+  /// cp.async writes when it is issued; else as late as it may.
+  bool early_copies = false;
+};
+
+std::unique_ptr<Device> make_simt_device(const SimtOptions& options);
+
+/// CUDA devices of this machine: none in a build without CUDA or where there is no driver.
+int cuda_device_count();
+/// Error if there is no such device.
+std::unique_ptr<Device> make_cuda_device(int ordinal);
+
+/// `count` elements of device memory in the order of `stream`, which must outlive it.
+template <class T>
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(Stream& stream, int64_t count)
+      : stream_(&stream),
+        data_(static_cast<T*>(stream.allocate(count * static_cast<int64_t>(sizeof(T))))),
+        size_(count) {}
+  DeviceBuffer(DeviceBuffer&& other) noexcept { *this = std::move(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+    std::swap(stream_, other.stream_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~DeviceBuffer() {
+    if (data_) stream_->release(data_);
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  Stream* stream_ = nullptr;
+  T* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+/// `count` elements of pinned host memory. Synchronise before it goes.
+template <class T>
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  PinnedBuffer(Device& device, int64_t count)
+      : device_(&device),
+        data_(static_cast<T*>(device.allocate_pinned(count * static_cast<int64_t>(sizeof(T))))),
+        size_(count) {}
+  PinnedBuffer(PinnedBuffer&& other) noexcept { *this = std::move(other); }
+  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~PinnedBuffer() {
+    if (data_) device_->release_pinned(data_);
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  int64_t size() const { return size_; }
+  T& operator[](int64_t i) { return data_[i]; }
+  const T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  Device* device_ = nullptr;
+  T* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+/// Enqueues a copy of `count` elements.
+template <class T>
+void copy(Stream& stream, T* to, const T* from, int64_t count) {
+  stream.copy(to, from, count * static_cast<int64_t>(sizeof(T)));
+}
+
+}  // namespace wandistill
