@@ -21,5 +21,13 @@ namespace cpu {
 ActivationForward silu_forward, gelu_forward;
 ActivationBackward silu_backward, gelu_backward;
 }  // namespace cpu
+namespace cuda {
+ActivationForward gelu_forward;
+ActivationBackward gelu_backward;
+}  // namespace cuda
+namespace simt {
+ActivationForward gelu_forward;
+ActivationBackward gelu_backward;
+}  // namespace simt
 
 }  // namespace wandistill

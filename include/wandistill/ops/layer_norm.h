@@ -48,5 +48,11 @@ LayerNormBackward layer_norm_backward;
 GatedResidualForward gated_residual_forward;
 GatedResidualBackward gated_residual_backward;
 }  // namespace cpu
+namespace cuda {
+LayerNormForward layer_norm_forward;
+}  // namespace cuda
+namespace simt {
+LayerNormForward layer_norm_forward;
+}  // namespace simt
 
 }  // namespace wandistill
