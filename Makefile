@@ -11,6 +11,7 @@ PREFIX   ?= /usr/local
 VERSION  := 0.1.0
 
 include scripts/find.mk
+include scripts/kernels.mk
 
 CPPFLAGS += -Iinclude -I. -DOMPI_SKIP_MPICXX -DWANDISTILL_VERSION='"$(VERSION)"' $(DEPS_CFLAGS)
 # -Wno-restrict: g++ 12 warns wrongly at string concatenations (https://gcc.gnu.org/PR105651).
@@ -18,13 +19,14 @@ CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -ffp-contract=off -fno-mat
             -Wall -Wextra -Werror -Wno-restrict -MMD -MP
 LDLIBS   += $(DEPS_LIBS) -lpthread
 
-LIB_SRC   := $(sort $(filter-out src/cli/main.cpp,$(wildcard src/*/*.cpp)) $(wildcard kernels/ref/*.cpp kernels/cpu/*.cpp))
+LIB_SRC   := $(sort $(filter-out src/cli/main.cpp $(OTHER_GPU_SRC),$(wildcard src/*/*.cpp)) \
+               $(wildcard kernels/ref/*.cpp kernels/cpu/*.cpp kernels/simt/*.cpp))
 UNIT_SRC  := $(sort $(wildcard tests/unit/*.cpp))
 MPI_SRC   := $(sort $(wildcard tests/mpi/*.cpp))
 BENCH_SRC := $(sort $(wildcard bench/*.cpp))
 obj        = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 PROGRAMS  := $(BIN)/wandistill $(BIN)/golden_check
-TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests
+TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests
 BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
 
 # Contraction to fused multiply-add is wanted in the fast kernels only; elsewhere rounding is as written.
@@ -33,7 +35,7 @@ $(BUILD)/kernels/cpu/%.o: CXXFLAGS += -ffp-contract=fast
 $(BUILD)/src/model/project%.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 .PHONY: all tests benches force
-all: found $(PROGRAMS) ## say what was found and build the programs (CPU backend; CUDA is not needed)
+all: found $(PROGRAMS) ## say what was found and build the programs (CUDA=0: without CUDA)
 tests: $(TESTS)
 benches: $(BENCHES)
 
@@ -52,9 +54,9 @@ $(BUILD)/%.o: %.cpp $(BUILD)/flags | $(BUILD)/deps_found
 	@echo "  CXX  $<"
 	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
 
-$(BUILD)/libwandistill.a: $(call obj,$(LIB_SRC))
+$(BUILD)/libwandistill.a: $(call obj,$(LIB_SRC)) $(call kernel_objects,$(KERNELS)) $(BUILD)/cuda_flags
 	@echo "  AR   $@"
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && ar rcs $@ $(filter %.o,$^)
 
 define program
 	@mkdir -p $(@D)
@@ -70,8 +72,11 @@ $(BIN)/unit_tests: $(call obj,$(UNIT_SRC)) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/mpi_tests: $(call obj,$(MPI_SRC)) $(BUILD)/libwandistill.a
 	$(program)
+$(BIN)/simt_tests: $(call obj,$(SIMT_TESTS)) $(call kernel_objects,$(SIMT_SUBJECTS)) $(BUILD)/libwandistill.a
+	$(program)
 $(BIN)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libwandistill.a
 	$(program)
 
+include scripts/kernels_rules.mk
 include scripts/targets.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

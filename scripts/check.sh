@@ -42,12 +42,16 @@ suite() {
 limited() { timeout --kill-after=10 "$time_limit" "$@"; }
 
 suite "unit tests" limited bin/unit_tests
+suite "SIMT tests" limited bin/simt_tests
 suite "golden check (tiny-wan)" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5
 suite "MPI tests, 1 to 4 ranks" limited bash tests/mpi/run.sh bin/mpi_tests
 for script in tests/scripts/*.sh; do
   [ -e "$script" ] && suite "$(basename "$script" .sh)" limited bash "$script"
 done
 if [ "${1:-}" = --long ]; then
+  suite "SIMT tests, ASan and UBSan" limited bin/simt_tests_asan
+  suite "SIMT tests, race checker" limited bin/simt_tests_tsan
+  suite "SIMT tests, seeded faults" limited bash tests/simt/mutants.sh
   for script in tests/long/*.sh; do
     [ -e "$script" ] && suite "$(basename "$script" .sh)" limited bash "$script"
   done

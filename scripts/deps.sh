@@ -62,8 +62,8 @@ missing_packages() {
 
 report_gpu() {
   local name file
-  echo "GPU libraries (not needed for the CPU backend; the GPU backend is not built yet):"
-  if command -v nvcc > /dev/null || [ -x "$cuda/bin/nvcc" ]; then echo "  ✓ nvcc"; else echo "  ✗ nvcc"; fi
+  echo "GPU libraries (without them the kernels are built for the SIMT layer alone):"
+  if [ -n "${NVCC:-}" ]; then echo "  ✓ nvcc: $NVCC"; else echo "  ✗ nvcc (not found, or CUDA=0)"; fi
   for name in NCCL:nccl.h cuDNN:cudnn.h cuBLAS:cublas_v2.h; do
     file=${name#*:}
     if compgen -G "$cuda/include/$file" > /dev/null || compgen -G "/usr/include/$file" > /dev/null ||

@@ -12,7 +12,7 @@ check: deps ## build and run all tests
 	$(submake) all tests
 	@scripts/check.sh
 check-long: deps ## the longer test campaigns
-	$(submake) all tests
+	$(submake) all tests $(BIN)/simt_tests_asan $(BIN)/simt_tests_tsan
 	@scripts/check.sh --long
 check-diffusers: deps ## open an exported student with diffusers (installs torch under build/)
 	$(submake) all
@@ -31,7 +31,7 @@ install: all ## install program and data under PREFIX (default /usr/local); DEST
 	install $(BIN)/wandistill '$(DESTDIR)$(PREFIX)/bin/wandistill'
 	cp -R data '$(DESTDIR)$(PREFIX)/share/wandistill/'
 help: ## this list
-	@echo "make TARGET [VARIABLE=value]   variables: CXX ARCH OPT PREFIX JOBS BUILD BIN"
+	@echo "make TARGET [VARIABLE=value]   variables: CXX ARCH OPT CUDA PREFIX JOBS BUILD BIN"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	 while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
 	@printf '  %-16s %s\n' print-VAR 'the value of a variable of the Makefile'

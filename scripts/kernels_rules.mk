@@ -1,0 +1,48 @@
+# How kernels, and the programs that test them under sanitizers, are compiled (scripts/kernels.mk has the lists).
+$(BUILD)/cuda_flags: force
+	@mkdir -p $(@D)
+	@echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' > $@
+
+$(BUILD)/src/gpu/cuda_%.o $(BUILD)/tests/simt/%.o: CPPFLAGS += $(CUDA_CFLAGS)
+$(BUILD)/src/gpu/cuda_%.o $(BUILD)/tests/simt/%.o: $(BUILD)/cuda_flags
+
+$(BUILD)/%.simt.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  SIMT $<"
+	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(SIMT_FLAGS) -x c++ -c $< -o $@
+
+# What ptxas says about registers and spills is kept beside the object.
+$(BUILD)/%.cuda.o: %.cu $(BUILD)/cuda_flags
+	@mkdir -p $(@D)
+	@echo "  NVCC $<"
+	@$(NVCC) $(NVCC_FLAGS) -Iinclude -I. -MMD -MP -MF $(@:.o=.d) -c $< -o $@ > $(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas); exit 1; }
+
+# The same tests with sanitizers: kernels, SIMT layer and tests anew, the plain twins as they are. ThreadSanitizer must
+# not look into the layer itself, which tells it what CUDA threads do (kernels/simt/sanitizers.h).
+SANITIZED_SRC := $(SIMT_TESTS) $(wildcard kernels/simt/*.cpp) src/gpu/simt_device.cpp src/gpu/no_cuda.cpp
+SANITIZED_CU  := $(KERNELS) $(SIMT_SUBJECTS)
+SANITIZED     := -std=c++20 -O1 -g -march=$(ARCH) -ffp-contract=off -Wall -Wextra -Werror -MMD -MP
+ASAN_FLAGS    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+TSAN_FLAGS    := -fsanitize=thread
+TSAN_LAYER    := $(BUILD)/tsan/kernels/simt/%.o $(BUILD)/tsan/src/gpu/%.o
+
+define sanitized
+$(BUILD)/$(1)/%.o: %.cpp $(BUILD)/flags
+	@mkdir -p $$(@D)
+	@echo "  CXX  $$< ($(1))"
+	@$(CXX) -Iinclude -I. $(SANITIZED) $$(SANITIZER) -c $$< -o $$@
+$(BUILD)/$(1)/%.simt.o: %.cu $(BUILD)/flags
+	@mkdir -p $$(@D)
+	@echo "  SIMT $$< ($(1))"
+	@$(CXX) -Iinclude -I. $(SANITIZED) $(SIMT_FLAGS) $$(SANITIZER) -x c++ -c $$< -o $$@
+$(BIN)/simt_tests_$(1): $(patsubst %.cpp,$(BUILD)/$(1)/%.o,$(SANITIZED_SRC)) \
+                        $(patsubst %.cu,$(BUILD)/$(1)/%.simt.o,$(SANITIZED_CU)) $(call obj,$(wildcard kernels/ref/*.cpp))
+	@mkdir -p $$(@D)
+	@echo "  LD   $$@"
+	@$(CXX) $(2) $$^ -lpthread -o $$@
+endef
+$(eval $(call sanitized,asan,$(ASAN_FLAGS)))
+$(eval $(call sanitized,tsan,$(TSAN_FLAGS)))
+$(BUILD)/asan/%.o: SANITIZER := $(ASAN_FLAGS)
+$(BUILD)/tsan/%.o: SANITIZER := $(TSAN_FLAGS)
+$(TSAN_LAYER): SANITIZER := -DWD_TSAN

@@ -1,0 +1,98 @@
+// Devices for tests, and how tensors get there and back.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/simt/test_kernels.h"
+#include "wandistill/gpu.h"
+#include "wandistill/queue.h"
+
+namespace wandistill::simt_test {
+
+/// A device with one stream.
+struct DeviceSession {
+  explicit DeviceSession(std::unique_ptr<Device> on, int threads = 1)
+      : device(std::move(on)), stream(device->make_stream()), queue{threads, stream.get()} {}
+
+  template <class T>
+  DeviceBuffer<T> upload(const std::vector<T>& values) {
+    DeviceBuffer<T> buffer(*stream, static_cast<int64_t>(values.size()));
+    PinnedBuffer<T> pinned(*device, buffer.size());
+    std::copy(values.begin(), values.end(), pinned.data());
+    copy(*stream, buffer.data(), pinned.data(), buffer.size());
+    stream->synchronize();
+    return buffer;
+  }
+  template <class T>
+  std::vector<T> download(const DeviceBuffer<T>& buffer) {
+    PinnedBuffer<T> pinned(*device, buffer.size());
+    copy(*stream, pinned.data(), buffer.data(), buffer.size());
+    stream->synchronize();
+    return std::vector<T>(pinned.data(), pinned.data() + pinned.size());
+  }
+  /// Of 0xFF bytes: NaN, -1.
+  template <class T>
+  DeviceBuffer<T> buffer(int64_t count) {
+    DeviceBuffer<T> made(*stream, count);
+    stream->fill(made.data(), 0xFF, count * static_cast<int64_t>(sizeof(T)));
+    return made;
+  }
+
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Stream> stream;
+  Queue queue;
+};
+
+struct SimtCase {
+  const char* name;
+  SimtOptions options;
+  int threads;
+};
+/// The orders, with what else can differ.
+inline const SimtCase kSimtCases[] = {{"forward", {SimtOrder::kForward, 1, false}, 1},
+                                      {"reverse", {SimtOrder::kReverse, 1, true}, 2},
+                                      {"random", {SimtOrder::kRandom, 7, false}, 2}};
+
+/// body(session, kernels) on the SIMT device in every order, and on a GPU where there is one.
+template <class Body>
+void on_every_device(Body body) {
+  for (const SimtCase& c : kSimtCases) {
+    CAPTURE(c.name);
+    DeviceSession session(make_simt_device(c.options), c.threads);
+    body(session, simt::kTestKernels);
+  }
+#ifdef WD_CUDA
+  if (cuda_device_count() > 0) {
+    DeviceSession session(make_cuda_device(0));
+    CAPTURE(session.device->name());
+    body(session, cuda::kTestKernels);
+  }
+#endif
+}
+
+inline std::vector<float> normal(int64_t n, uint32_t seed) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> gauss;
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& v : x) v = gauss(engine);
+  return x;
+}
+
+/// The largest difference; NaN if there is one anywhere.
+inline double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double largest = a.size() == b.size() ? 0 : NAN;
+  for (size_t i = 0; i < a.size() && !std::isnan(largest); ++i) {
+    const double d = std::abs(double{a[i]} - b[i]);
+    if (!(d <= largest)) largest = d;
+  }
+  return largest;
+}
+
+}  // namespace wandistill::simt_test
