@@ -3,8 +3,9 @@ $(BUILD)/cuda_flags: force
 	@mkdir -p $(@D)
 	@echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' > $@
 
-$(BUILD)/src/gpu/cuda_%.o $(BUILD)/tests/simt/%.o: CPPFLAGS += $(CUDA_CFLAGS)
-$(BUILD)/src/gpu/cuda_%.o $(BUILD)/tests/simt/%.o: $(BUILD)/cuda_flags
+CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp) $(SIMT_TESTS))
+$(CUDA_AWARE): CPPFLAGS += $(CUDA_CFLAGS)
+$(CUDA_AWARE): $(BUILD)/cuda_flags
 
 $(BUILD)/%.simt.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// At most 4 kThreads kVectors channels, a multiple of 4, all rows aligned.
 template <int kVectors>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     layer_norm_registers(const LayerNormShape shape, const float* __restrict__ x,
                          const float* __restrict__ scale, const float* __restrict__ shift,
                          float* __restrict__ y, float* __restrict__ means, float* __restrict__ rstds) {

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 // Own switch on x86-64 (eight instructions); elsewhere, or with WD_SIMT_UCONTEXT, the C library's ucontext,
-// which is some ten times slower (it changes the signal mask by a system call).
+// which is slower: it changes the signal mask by a system call.
 #if !defined(__x86_64__) && !defined(WD_SIMT_UCONTEXT)
 #define WD_SIMT_UCONTEXT
 #endif
