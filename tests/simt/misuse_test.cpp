@@ -177,6 +177,27 @@ TEST_CASE("cp.async lands at its wait, or at once; before it there is NaN") {
   }
 }
 
+__global__ void wait_for_the_first(const float* from, float* out) {
+  WD_DYNAMIC_SHARED(float, tile);
+  cp_async16(tile, from, true);
+  cp_async_commit();
+  cp_async16(tile + 4, from, true);
+  cp_async_commit();
+  cp_async_wait<1>();
+  out[0] = tile[0];
+  out[1] = tile[4];
+  cp_async_wait<0>();
+}
+TEST_CASE("cp_async_wait<1> leaves the last group in flight") {
+  DeviceSession session(make_simt_device({}));
+  const auto from = session.upload(std::vector<float>{3, 4, 5, 6});
+  auto out = session.buffer<float>(2);
+  launch(session.queue, 1, 1, 32, wait_for_the_first, from.data(), out.data());
+  const auto found = session.download(out);
+  CHECK(found[0] == 3);
+  CHECK(std::isnan(found[1]));
+}
+
 __global__ void read_unwritten(unsigned* out) {
   WD_SHARED(unsigned, first, [32]);
   WD_DYNAMIC_SHARED(unsigned, second);
