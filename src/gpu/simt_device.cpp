@@ -220,10 +220,8 @@ void simt::engine::enqueue(const Queue& queue, dim3 grid, dim3 block, size_t dyn
          block.y, ",", block.z, ") threads");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   stream->enqueue([stream, grid, block, dynamic_bytes, threads = queue.threads, kernel = std::move(kernel)] {
-    // On the heap: the race checker forgets about an address when it is freed.
-    const auto shared =
-        std::make_unique<Grid>(grid, block, dynamic_bytes, stream->device().options(), kernel);
-    run_grid(stream->blocks(), threads, *shared);
+    Grid shared(grid, block, dynamic_bytes, stream->device().options(), kernel);
+    run_grid(stream->blocks(), threads, shared);
   });
 }
 
