@@ -6,7 +6,7 @@ JOBS   ?= $(shell nproc)
 submake = +@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS))
 
 demo: deps ## distil the embedded teacher with two ranks; DEMO_MINUTES=N for a longer run
-	$(submake) all
+	$(submake) all $(if $(wildcard /dev/nvidiactl),,CUDA=0)
 	@scripts/demo.sh
 check: deps ## build and run all tests
 	$(submake) all tests

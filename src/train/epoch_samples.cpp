@@ -86,14 +86,19 @@ RoundResult EpochSamples::draw(const GuidedModel& model, const SamplingSettings&
     costs_.clear();
     for (const PictureRecord& r : result.records) costs_.push_back(r.work_seconds());
   }
-  session_.collectively([&] {
-    if (!session_.is_root()) return;
+  if (session_.is_root()) keep_records(label, result);
+  return result;
+}
+
+void EpochSamples::keep_records(const Label& label, const RoundResult& result) {
+  try {
     folder_.add(result.records);
     folder_.remove_others(label.teacher ? "teacher_" : sample_file_prefix(label.epoch), result.records);
     folder_.write(fs::absolute(metrics_).parent_path().filename().string() + ": sample pictures",
                   loss_curve(metrics_));
-  });
-  return result;
+  } catch (const std::exception& error) {  // a full disk, say: training goes on, as it does without a picture
+    print_line(cat("the page of the sample pictures is not up to date: ", error.what()));
+  }
 }
 
 bool EpochSamples::have(const Label& label) const {

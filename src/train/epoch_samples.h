@@ -45,6 +45,8 @@ class EpochSamples {
   std::filesystem::path page() const { return folder_.path() / "index.html"; }
 
  private:
+  /// On rank 0: records, stale files, page. What fails is reported.
+  void keep_records(const Label& label, const RoundResult& result);
   uint64_t seed(const Label& label) const;
 
   Session& session_;

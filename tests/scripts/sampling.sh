@@ -74,6 +74,13 @@ check "... it names the prompt" said missing "prompt 1 'a small green square': a
 check "... and draws the others" test -s "$work/missing/samples/epoch_0001_rank_2_sample_00.png"
 check "--strict_samples ends it with exit code 3" is "$(train 3 strict "${rest[@]}" --strict_samples; echo $?)" = 3
 
+# A picture that cannot be written: a folder has its name.
+unset WANDISTILL_FAULT
+mkdir -p "$work/blocked/rank_1_sample_00.png"
+check "a picture cannot be written: exit code 3" is "$(draw 3 blocked "${small[@]}"; echo $?)" = 3
+check "... its rank says so" said blocked "rank 1: no picture of prompt 1 .*rank_1_sample_00.png"
+check "... the others are there" is "$(find "$work/blocked" -name '*.png' -type f | wc -l)" = 4
+
 # Late ranks.
 export WANDISTILL_FAULT=delay:1:7
 draws "a late rank is waited for" 2 late "${small[@]}" --sample_split off
