@@ -26,7 +26,7 @@ void declare_vae(OptionSet& set, std::string* dtype, int64_t* tile_rows) {
           "of the VAE decoder's weights and activations; the CPU rounds to it and computes in float32")
       ->choices({"float32", "bfloat16", "float16"});
   set.add("vae_tile_rows", tile_rows, "N|auto",
-          "latent rows (8 pixel rows each) decoded at once: fewer need less memory, the picture is the same "
+          "latent rows decoded at once: fewer need less memory, the picture is the same "
           "(auto: by free memory)")
       ->zero_is("auto")
       ->limits(at_least(1));

@@ -28,9 +28,11 @@ Faults::Faults(int rank) : rank_(rank) {
     char colon = 0;
     std::getline(fields, fault.kind, ':');
     const bool timed = fault.kind == "delay" || fault.kind == "slow" || fault.kind == "step";
-    const bool known = timed || fault.kind == "fail" || fault.kind == "nan" || fault.kind == "kill";
+    const bool known =
+        timed || fault.kind == "fail" || fault.kind == "nan" || fault.kind == "batch" || fault.kind == "kill";
     if (!known || !(fields >> fault.target) || (timed && !(fields >> colon >> fault.amount)))
-      fail("WANDISTILL_FAULT: '", item, "' is none of fail:PROMPT, nan:PROMPT, delay:RANK:SECONDS, ",
+      fail("WANDISTILL_FAULT: '", item,
+           "' is none of fail:PROMPT, nan:PROMPT, batch:SIZE, delay:RANK:SECONDS, ",
            "slow:RANK:FACTOR, step:RANK:SECONDS, kill:RANK");
     faults_.push_back(fault);
   }
@@ -44,6 +46,11 @@ void Faults::at_start() const {
 void Faults::before(int64_t prompt) const {
   for (const Fault& f : faults_)
     if (f.kind == "fail" && f.target == prompt) fail("a fault was injected here");
+}
+
+void Faults::before_batch(int64_t prompts) const {
+  for (const Fault& f : faults_)
+    if (f.kind == "batch" && prompts > f.target) fail("a fault was injected here");
 }
 
 void Faults::spoil(int64_t prompt, int64_t count, float* latents) const {

@@ -10,6 +10,7 @@ namespace wandistill {
 /// Read from the environment variable WANDISTILL_FAULT, a comma-separated list of
 ///   fail:PROMPT         drawing this prompt throws
 ///   nan:PROMPT          its latents come out as NaN
+///   batch:SIZE          drawing more prompts than this at once throws
 ///   delay:RANK:SECONDS  the rank sleeps before its first prompt
 ///   slow:RANK:FACTOR    its denoising steps take FACTOR times as long
 ///   step:RANK:SECONDS   it sleeps after every denoising step
@@ -24,6 +25,8 @@ class Faults {
   void at_start() const;
   /// Throws if the prompt is to fail.
   void before(int64_t prompt) const;
+  /// Throws if a batch of so many prompts is to fail.
+  void before_batch(int64_t prompts) const;
   /// Overwrites latents if they are to be NaN.
   void spoil(int64_t prompt, int64_t count, float* latents) const;
   /// After a denoising step that took so many seconds.
@@ -32,7 +35,7 @@ class Faults {
  private:
   struct Fault {
     std::string kind;
-    int64_t target;  // prompt or rank
+    int64_t target;  // prompt, rank or size
     double amount;   // seconds or factor
   };
   std::vector<Fault> faults_;

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <map>
 #include <mutex>
-#include <sstream>
 
 #include "src/sample/faults.h"
 #include "src/sample/picture_writer.h"
@@ -47,7 +46,7 @@ class Drawing {
                          .costs = round_.costs});
     const double start = now();
     faults_.at_start();
-    while (auto assignment = dealer.next([&] { idle("for ranks to draw the last pictures with"); })) {
+    while (auto assignment = next_of(dealer)) {
       if (assignment->ranks.size() > 1)
         draw_together(*assignment);
       else if (!stopped())
@@ -71,7 +70,12 @@ class Drawing {
     return session_.board().stop_raised();
   }
 
-  void idle(const std::string& what) { session_.board().post(RankBoard::kWaiting + what, true); }
+  std::optional<Assignment> next_of(PromptDealer& dealer) {
+    const double start = now();
+    auto assignment = dealer.next();
+    group_wait_ += now() - start;
+    return assignment;
+  }
 
   /// Draws prompts as one batch. A batch that fails as a whole (memory) is drawn again in halves.
   void draw(std::vector<int64_t> prompts) {
@@ -80,8 +84,10 @@ class Drawing {
     std::erase_if(prompts, [&](int64_t prompt) {
       return !attempt(prompt, [&] {
         faults_.before(prompt);
-        std::vector<float> noise = round_.noise(prompt);
-        texts.push_back(round_.text(prompt));
+        const std::vector<float> noise = round_.noise(prompt);
+        TextEmbedding text = round_.text(prompt);
+        x.reserve(x.size() + noise.size());  // text and noise are both there, or neither
+        texts.push_back(std::move(text));
         x.insert(x.end(), noise.begin(), noise.end());
       });
     });
@@ -90,6 +96,7 @@ class Drawing {
     try {
       std::vector<const TextEmbedding*> all;
       for (const TextEmbedding& text : texts) all.push_back(&text);
+      faults_.before_batch(int64_t(prompts.size()));
       if (!denoise(prompts, all, x.data(), [this] { return stopped(); })) return;
     } catch (const std::exception& error) {
       if (prompts.size() == 1) return failed(prompts.front(), error.what());
@@ -103,9 +110,9 @@ class Drawing {
     const double seconds = (now() - start) / double(prompts.size());
     const int64_t n = latent_count();
     for (size_t i = 0; i < prompts.size() && !stopped(); ++i) {
-      std::vector<float> x0(x.begin() + int64_t(i) * n, x.begin() + int64_t(i + 1) * n);
       attempt(prompts[i], [&] {
         const double decode_start = now();
+        std::vector<float> x0(x.begin() + int64_t(i) * n, x.begin() + int64_t(i + 1) * n);
         check_latents(prompts[i], x0);
         session_.board().post(cat("prompt ", prompts[i], ", decoding"));
         Image image = decode_picture(*round_.vae, x0.data(), round_.h, round_.w, queue_, limits_.tile_rows);
@@ -123,7 +130,6 @@ class Drawing {
   void draw_together(const Assignment& assignment) {
     const int64_t prompt = assignment.prompts.front();
     try {
-      idle(cat("to draw prompt ", prompt, " with other ranks"));
       const double wait_start = now();
       const WanConfig& config = round_.model.transformer->config();
       const PictureGroup group(session_, assignment.ranks, round_.model.guided(),

@@ -1,14 +1,17 @@
 #include "src/sample/prompt_dealer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
-#include <thread>
 
 #include "wandistill/error.h"
 #include "wandistill/rank_board.h"
 
 namespace wandistill {
+namespace {
+
+constexpr double kNoticeSeconds = 5;
+
+}  // namespace
 
 PromptDealer::PromptDealer(Session& session, int64_t n, const DealSettings& settings)
     : session_(session),
@@ -48,10 +51,10 @@ void PromptDealer::plan(const DealSettings& settings, int64_t n) {
   }
 }
 
-std::optional<Assignment> PromptDealer::next(const std::function<void()>& waiting) {
+std::optional<Assignment> PromptDealer::next() {
   if (dynamic_) {
     if (auto assignment = take_from_counter()) return assignment;
-    return join_group(waiting);
+    return join_group();
   }
   if (planned_.empty()) return std::nullopt;
   Assignment assignment = std::move(planned_.front());
@@ -71,7 +74,7 @@ std::optional<Assignment> PromptDealer::take_from_counter() {
 }
 
 /// Ticket t of W belongs to group t * groups / W: the ranks that come first do not wait for the last.
-std::optional<Assignment> PromptDealer::join_group(const std::function<void()>& waiting) {
+std::optional<Assignment> PromptDealer::join_group() {
   const int64_t groups = int64_t(order_.size()) - whole_, W = session_.world_size();
   if (joined_ || groups == 0) return std::nullopt;
   joined_ = true;
@@ -85,10 +88,8 @@ std::optional<Assignment> PromptDealer::join_group(const std::function<void()>& 
   Assignment assignment{{order_[size_t(whole_ + group)]}, {}};
   for (int64_t t = first; t < end; ++t) {
     int64_t rank = 0;
-    while ((rank = board.load(kTickets + t)) == 0) {
-      waiting();
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+    session_.wait_until([&] { return (rank = board.load(kTickets + t)) != 0; },
+                        "ranks to draw the last pictures with", {.notice_seconds = kNoticeSeconds});
     assignment.ranks.push_back(int(rank) - 1);
   }
   return assignment;

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <optional>
 #include <vector>
 
@@ -44,13 +43,13 @@ class PromptDealer {
   PromptDealer(Session& session, int64_t n, const DealSettings& settings);
 
   /// What this rank does next; nothing: it is done. Every member of a group gets the group's assignment and
-  /// must take part in it. `waiting` is called now and then while the other members are still at work.
-  std::optional<Assignment> next(const std::function<void()>& waiting);
+  /// must take part in it. Waits for the other members, as collectives do.
+  std::optional<Assignment> next();
 
  private:
   void plan(const DealSettings& settings, int64_t n);
   std::optional<Assignment> take_from_counter();
-  std::optional<Assignment> join_group(const std::function<void()>& waiting);
+  std::optional<Assignment> join_group();
 
   Session& session_;
   bool dynamic_;

@@ -72,7 +72,7 @@ class SampleJob {
                                              session_.is_root() ? &progress : nullptr);
     progress.finish();
     leave_records(result);
-    return result.stopped ? kStopped : result.missing() > 0 ? kIncomplete : 0;
+    return result.missing() == 0 ? 0 : result.stopped ? kStopped : kIncomplete;
   }
 
  private:
@@ -99,7 +99,8 @@ class SampleJob {
         fail("--noise ", options_.noise, " has ", noise_->count(), " rows for ", prompts_.size(),
              " prompts; expected one for all, or one for each");
     }
-    if (guidance_ > 1) negative_ = model_->encode(options_.negative_prompt, queue_);
+    // Without guidance too: a text encoder that is not whole is an error here, not every prompt's.
+    negative_ = model_->encode(options_.negative_prompt, queue_);
     make_directories(options_.out);
     describe_round();
   }

@@ -164,6 +164,7 @@ class TrainJob {
     if (prompts.empty())
       prompts.assign(prompts_.begin(),
                      prompts_.begin() + std::min<int64_t>(kDefaultSamplePrompts, int64_t(prompts_.size())));
+    session_.collectively([&] { teacher_->encode("", queue_); });  // is the encoder whole?
     session_.collectively([&] {
       samples_.emplace(session_, *teacher_, options_, prompts, sample_folder(), log_->path(), h_, w_, stop_,
                        queue_);

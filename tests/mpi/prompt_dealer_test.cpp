@@ -18,7 +18,7 @@ std::vector<Dealt> deal(int64_t n, const DealSettings& settings, int slow_rank =
   Session& session = test_session();
   PromptDealer dealer(session, n, settings);
   std::vector<Dealt> own;
-  while (const auto assignment = dealer.next([] {})) {
+  while (const auto assignment = dealer.next()) {
     CHECK(std::find(assignment->ranks.begin(), assignment->ranks.end(), session.rank()) !=
           assignment->ranks.end());
     CHECK((assignment->ranks.size() == 1 || assignment->prompts.size() == 1));

@@ -41,6 +41,12 @@ check "block deals 5 prompts on 3 ranks 2, 2, 1" is "$(record block_3 rank | tr 
 draws "all at once, two latent rows at a time" 1 batch "${small[@]}" --sample_batch 5 --vae_tile_rows 2
 check "... the same pictures to the byte" same_pictures one batch 5
 check "... as one batch" is "$(record batch batch | sort -u)" = 5
+export WANDISTILL_FAULT=batch:1
+draws "a batch that fails is halved" 1 halved "${small[@]}" --sample_batch 5
+check "... until it does not" is "$(record halved batch | sort -u)" = 1
+check "... and says so" said halved "5 prompts at once failed, trying with half as many"
+check "... the same pictures to the byte" same_pictures one halved 5
+unset WANDISTILL_FAULT
 draws "half precision in the decoder" 1 half "${small[@]}" --vae_dtype bfloat16
 check "... is another picture" not same_pictures one half 5
 
@@ -93,7 +99,12 @@ seconds_of() {  # the exit code and whether it took at most N seconds: "code yes
 }
 draws "one that is to help, too" 2 late_helper "${small[@]}"
 check "... and named" said late_helper "a picture drawn together: .*still waiting for rank 1"
+draws "in dynamic mode, too" 2 late_dynamic "${small[@]}" --sample_distribution dynamic
+check "... and named" said late_dynamic "still waiting for rank 1"
 export WANDISTILL_FAULT=delay:1:60
+read -r code in_time < <(seconds_of 10 draw 2 timeout_dynamic "${small[@]}" --sample_distribution dynamic --fence_timeout 2)
+check "--fence_timeout ends a wait for a rank to draw with" is "$code $in_time" = "1 1"
+check "... and names it" said timeout_dynamic "last pictures with.* for rank 1"
 read -r code in_time < <(seconds_of 10 draw 3 timeout_1 "${small[@]}" --sample_split off --fence_timeout 2)
 check "--fence_timeout ends the job" is "$code $in_time" = "1 1"
 check "... and names the late rank" said timeout_1 "fence after sample.* for rank 1"
