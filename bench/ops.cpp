@@ -48,10 +48,10 @@ void linear(const Bench& bench, int64_t m, int64_t n, int64_t k) {
   Buffer<float> y(m * n), dx(m * k), dweight = Buffer<float>::zeros(n * k), dbias = Buffer<float>::zeros(n);
   const std::string shape = cat(m, " x ", k, " -> ", n);
   const double gflop = 2e-9 * double(m) * double(n) * double(k);
-  const auto forward = [&](LinearForward* op) {
+  const auto forward = [&](LinearForward<float>* op) {
     return [&, op] { op(m, n, k, x.data(), weight.data(), bias.data(), y.data(), bench.queue); };
   };
-  const auto backward = [&](LinearBackward* op) {
+  const auto backward = [&](LinearBackward<float>* op) {
     return [&, op] {
       op(m, n, k, x.data(), weight.data(), dy.data(), dx.data(), false, dweight.data(), dbias.data(),
          bench.queue);
@@ -73,14 +73,15 @@ void attention(const Bench& bench, int64_t B, int64_t L, int64_t H, int64_t D) {
                              .queries = L,
                              .heads = H,
                              .head_dim = D,
+                             .max_keys = L,
                              .key_offsets = offsets.data(),
                              .scale = 1 / std::sqrt(float(D))};
   const std::string text = cat("B ", B, ", L ", L, ", H ", H, ", D ", D);
   const double product = 2e-9 * double(B * H * D) * double(L * L);
-  const auto forward = [&](AttentionForward* op) {
+  const auto forward = [&](AttentionForward<float>* op) {
     return [&, op] { op(shape, q.data(), k.data(), v.data(), out.data(), log_sum_exp.data(), bench.queue); };
   };
-  const auto backward = [&](AttentionBackward* op) {
+  const auto backward = [&](AttentionBackward<float>* op) {
     return [&, op] {
       op(shape, q.data(), k.data(), v.data(), out.data(), log_sum_exp.data(), dout.data(), dq.data(),
          dk.data(), dv.data(), bench.queue);
@@ -102,12 +103,12 @@ void layer_norm(const Bench& bench, int64_t B, int64_t L, int64_t C) {
                                                 dscale = Buffer<float>::zeros(B * C),
                                                 dshift = Buffer<float>::zeros(B * C);
   const std::string text = cat("B ", B, ", L ", L, ", C ", C);
-  const auto forward = [&](LayerNormForward* op) {
+  const auto forward = [&](LayerNormForward<float>* op) {
     return [&, op] {
       op(shape, x.data(), scale.data(), shift.data(), y.data(), mean.data(), rstd.data(), bench.queue);
     };
   };
-  const auto backward = [&](LayerNormBackward* op) {
+  const auto backward = [&](LayerNormBackward<float>* op) {
     return [&, op] {
       op(shape, x.data(), scale.data(), mean.data(), rstd.data(), dy.data(), dx.data(), dscale.data(),
          dshift.data(), bench.queue);
@@ -124,10 +125,10 @@ void gelu(const Bench& bench, int64_t rows, int64_t F) {
   const Buffer<float> x = gaussian(n, 1), dy = gaussian(n, 2);
   Buffer<float> y(n), dx(n);
   const std::string text = cat(rows, " x ", F);
-  const auto forward = [&](ActivationForward* op) {
+  const auto forward = [&](ActivationForward<float>* op) {
     return [&, op] { op(n, x.data(), y.data(), bench.queue); };
   };
-  const auto backward = [&](ActivationBackward* op) {
+  const auto backward = [&](ActivationBackward<float>* op) {
     return [&, op] { op(n, x.data(), dy.data(), dx.data(), bench.queue); };
   };
   bench.memory("GELU", text, 2 * 4 * n, forward(cpu::gelu_forward), forward(ref::gelu_forward));
@@ -143,7 +144,7 @@ void conv2d(const Bench& bench, const Conv2dShape& shape) {
   Buffer<float> y(pixels * shape.c_out);
   const std::string text = cat(shape.height, " x ", shape.width, ", ", shape.c_in, " -> ", shape.c_out,
                                shape.upsample ? ", doubled" : "");
-  const auto forward = [&](Conv2dForward* op) {
+  const auto forward = [&](Conv2dForward<float>* op) {
     return [&, op] { op(shape, x.data(), weight.data(), bias.data(), nullptr, y.data(), bench.queue); };
   };
   bench.compute(cat("conv2d ", shape.kernel, " x ", shape.kernel), text,

@@ -47,14 +47,14 @@ void student_step(Report& report, const Queue& queue, double peak, const std::st
   Buffer<float> velocity(velocity_count), dvelocity(velocity_count);
   std::vector<double> errors(size_t(batch), 0.0);
   WanActivations activations(Keep::kAll);
-  AdamWStep step{.lr = 1e-4f,
-                 .beta1 = 0.9f,
-                 .beta2 = 0.95f,
-                 .eps = 1e-8f,
-                 .weight_decay = 0.01f,
-                 .step = 1,
-                 .gradient_scale = 1,
-                 .ema_decay = 0.999f};
+  const AdamWStep step{.lr = 1e-4f,
+                       .beta1 = 0.9f,
+                       .beta2 = 0.95f,
+                       .eps = 1e-8f,
+                       .weight_decay = 0.01f,
+                       .clip = 1,
+                       .ema_decay = 0.999f};
+  UpdateState state;
 
   const auto forward = [&] {
     student.forward(weights.data(), input, activations, velocity.data(), queue);
@@ -65,8 +65,12 @@ void student_step(Report& report, const Queue& queue, double peak, const std::st
     student.backward(weights.data(), input, activations, dvelocity.data(), gradients.data(), queue);
   };
   const auto update = [&] {
-    kCpuOps.adamw(step, n, gradients.data(), weights.data(), m.data(), v.data(), ema.data(), queue);
-    ++step.step;
+    const double loss = std::accumulate(errors.begin(), errors.end(), 0.0);
+    double squared_norm = 0;
+    kCpuOps.squared_norm(n, gradients.data(), &squared_norm, queue);
+    kCpuOps.plan_update(step, &loss, &squared_norm, &state, queue);
+    kCpuOps.adamw(step, &state, n, gradients.data(), weights.data(), m.data(), v.data(), ema.data(), nullptr,
+                  queue);
   };
   const auto whole = [&] {
     std::fill(gradients.begin(), gradients.end(), 0.0f);

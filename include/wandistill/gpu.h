@@ -25,6 +25,10 @@ class Stream {
   virtual ~Stream() = default;
   /// Copies `bytes` bytes within device memory, or between it and pinned host memory.
   virtual void copy(void* to, const void* from, int64_t bytes) = 0;
+  /// Enqueues a copy of host memory, which may be changed or freed at once.
+  virtual void upload(void* to, const void* from_host, int64_t bytes) = 0;
+  /// Copies to host memory: there when it returns.
+  virtual void download(void* to_host, const void* from, int64_t bytes) = 0;
   virtual void fill(void* to, uint8_t byte, int64_t bytes) = 0;
   virtual void record(Event& event) = 0;
   /// What is enqueued from now on starts after the work in front of the event's last record().

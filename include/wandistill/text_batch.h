@@ -25,6 +25,8 @@ struct TextBatch {
   static TextBatch pack(std::span<const TextEmbedding* const> embeddings, int64_t text_dim);
   int64_t batch() const { return int64_t(last_key_bias.size()); }
   int64_t total() const { return offsets.back(); }
+  /// Rows of the longest prompt.
+  int64_t longest() const;
 };
 
 }  // namespace wandistill

@@ -30,7 +30,7 @@ void weighted_mse(int64_t batch, int64_t n, const float* prediction, const float
   });
 }
 
-double squared_norm(int64_t n, const float* x, const Queue& queue) {
+void squared_norm(int64_t n, const float* x, double* result, const Queue& queue) {
   Buffer<double> partial((n + kBlock - 1) / kBlock);
   parallel_blocks(queue, n, kBlock, [&](int64_t begin, int64_t end) {
     double sum = 0;
@@ -38,27 +38,27 @@ double squared_norm(int64_t n, const float* x, const Queue& queue) {
     for (int64_t i = begin; i < end; ++i) sum += double(x[i]) * double(x[i]);
     partial[begin / kBlock] = sum;
   });
-  double sum = 0;
-  for (double s : partial) sum += s;
-  return sum;
+  *result = 0;
+  for (double s : partial) *result += s;
 }
 
-void adamw(const AdamWStep& s, int64_t n, const float* gradient, float* weight, float* m, float* v,
-           float* ema, const Queue& queue) {
-  const float step_size = float(s.lr / (1 - std::pow(double(s.beta1), double(s.step))));
-  const float v_scale = float(1 / (1 - std::pow(double(s.beta2), double(s.step))));
-  const float keep = 1.0f - s.lr * s.weight_decay;
+void adamw(const AdamWStep& s, const UpdateState* state, int64_t n, const float* gradient, float* weight,
+           float* m, float* v, float* ema, float* rounded, const Queue& queue) {
+  if (state->skip) return;
+  const float step_size = float(s.lr / state->correction1), v_scale = float(1 / state->correction2);
+  const float keep = 1.0f - s.lr * s.weight_decay, scale = state->gradient_scale, decay = state->ema_decay;
   parallel_blocks(queue, n, kBlock, [&](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
-      const float g = gradient[i] * s.gradient_scale;
+      const float g = gradient[i] * scale;
       m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * g;
       v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * g * g;
       weight[i] = weight[i] * keep - step_size * m[i] / (std::sqrt(v[i] * v_scale) + s.eps);
     }
+    if (rounded) std::copy(weight + begin, weight + end, rounded + begin);
     if (!ema) return;
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) ema[i] = s.ema_decay * ema[i] + (1.0f - s.ema_decay) * weight[i];
+    for (int64_t i = begin; i < end; ++i) ema[i] = decay * ema[i] + (1.0f - decay) * weight[i];
   });
 }
 

@@ -1,7 +1,6 @@
 // GELU in its tanh form, forward and backward (ops/activation.h). One pass over memory, 16 bytes at a time
 // where the tensors are aligned.
-#include "kernels/simt/device.h"
-#include "wandistill/ops/activation.h"
+#include "kernels/cuda/ops.h"
 
 namespace wandistill::WD_KERNELS {
 namespace {
@@ -67,8 +66,6 @@ unsigned blocks_for(int64_t n, bool vectors) {
   return static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks);
 }
 
-}  // namespace
-
 void gelu_forward(int64_t n, const float* x, float* y, const Queue& queue) {
   const bool vectors = aligned(x) && aligned(y);
   launch(queue, blocks_for(n, vectors), kThreads, 0, gelu_forward_kernel, n, vectors, x, y);
@@ -78,5 +75,15 @@ void gelu_backward(int64_t n, const float* x, const float* dy, float* dx, const 
   const bool vectors = aligned(x) && aligned(dy) && aligned(dx);
   launch(queue, blocks_for(n, vectors), kThreads, 0, gelu_backward_kernel, n, vectors, x, dy, dx);
 }
+
+}  // namespace
+
+template <>
+void add_gelu(OpsOf<float>& ops) {
+  ops.gelu_forward = gelu_forward;
+  ops.gelu_backward = gelu_backward;
+}
+template <>
+void add_gelu(OpsOf<bf16>&) {}
 
 }  // namespace wandistill::WD_KERNELS

@@ -1,8 +1,7 @@
 // Layer norm, forward (ops/layer_norm.h). One block per row; mean first, then the variance around it. Rows of
 // up to 8192 aligned channels are read once and stay in registers; others are read three times, from cache.
+#include "kernels/cuda/ops.h"
 #include "kernels/cuda/reduce.h"
-#include "kernels/simt/device.h"
-#include "wandistill/ops/layer_norm.h"
 
 namespace wandistill::WD_KERNELS {
 namespace {
@@ -89,8 +88,6 @@ bool aligned(const void* address) {
   return reinterpret_cast<uintptr_t>(address) % sizeof(float4) == 0;
 }
 
-}  // namespace
-
 void layer_norm_forward(const LayerNormShape& shape, const float* x, const float* scale, const float* shift,
                         float* y, float* mean, float* rstd, const Queue& queue) {
   constexpr int64_t kPerVector = 4 * kThreads;
@@ -104,5 +101,14 @@ void layer_norm_forward(const LayerNormShape& shape, const float* x, const float
   launch(queue, static_cast<unsigned>(shape.batch * shape.tokens), kThreads, 0, kernel, shape, x, scale,
          shift, y, mean, rstd);
 }
+
+}  // namespace
+
+template <>
+void add_layer_norm(OpsOf<float>& ops) {
+  ops.layer_norm_forward = layer_norm_forward;
+}
+template <>
+void add_layer_norm(OpsOf<bf16>&) {}
 
 }  // namespace wandistill::WD_KERNELS

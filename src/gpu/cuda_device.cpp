@@ -37,6 +37,16 @@ class CudaStream : public Stream {
   void copy(void* to, const void* from, int64_t bytes) override {
     WD_CHECK_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_));
   }
+  void upload(void* to, const void* from_host, int64_t bytes) override {
+    WD_CHECK_CUDA(
+        cudaMemcpyAsync(to, from_host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_));
+    WD_CHECK_CUDA(cudaStreamSynchronize(stream_));
+  }
+  void download(void* to_host, const void* from, int64_t bytes) override {
+    WD_CHECK_CUDA(
+        cudaMemcpyAsync(to_host, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
+    WD_CHECK_CUDA(cudaStreamSynchronize(stream_));
+  }
   void fill(void* to, uint8_t byte, int64_t bytes) override {
     WD_CHECK_CUDA(cudaMemsetAsync(to, byte, static_cast<size_t>(bytes), stream_));
   }

@@ -57,6 +57,22 @@ void SimtStream::copy(void* to, const void* from, int64_t bytes) {
   enqueue([=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
 }
 
+void SimtStream::upload(void* to, const void* from_host, int64_t bytes) {
+  if (bytes == 0) return;
+  device_.require_known("upload to", to, bytes);
+  const char* from = static_cast<const char*>(from_host);
+  enqueue([to, values = std::vector<char>(from, from + bytes)] {
+    std::memcpy(to, values.data(), values.size());
+  });
+}
+
+void SimtStream::download(void* to_host, const void* from, int64_t bytes) {
+  if (bytes == 0) return;
+  device_.require_known("download from", from, bytes);
+  enqueue([=] { std::memcpy(to_host, from, static_cast<size_t>(bytes)); });
+  synchronize();
+}
+
 void SimtStream::fill(void* to, uint8_t byte, int64_t bytes) {
   if (bytes == 0) return;
   device_.require_known("fill", to, bytes);

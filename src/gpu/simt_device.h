@@ -40,6 +40,8 @@ class SimtStream : public Stream {
   explicit SimtStream(SimtDevice& device);
   ~SimtStream() override;
   void copy(void* to, const void* from, int64_t bytes) override;
+  void upload(void* to, const void* from_host, int64_t bytes) override;
+  void download(void* to_host, const void* from, int64_t bytes) override;
   void fill(void* to, uint8_t byte, int64_t bytes) override;
   void record(Event& event) override;
   void wait(Event& event) override;

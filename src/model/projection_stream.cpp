@@ -88,6 +88,7 @@ Attended TeacherStream::attend(const AttentionTensors<const float>& w, const Row
                              L_,
                              config_.heads,
                              config_.head_dim,
+                             self ? L_ : input_.text->longest(),
                              self ? self_offsets_.data() : input_.text->offsets.data(),
                              self ? nullptr : input_.text->last_key_bias.data(),
                              1.0f / std::sqrt(float(config_.head_dim))};

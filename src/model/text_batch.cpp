@@ -1,5 +1,6 @@
 #include "wandistill/text_batch.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "wandistill/error.h"
@@ -21,6 +22,12 @@ TextBatch TextBatch::pack(std::span<const TextEmbedding* const> embeddings, int6
     batch.last_key_bias.push_back(padding > 0 ? float(std::log(double(padding))) : 0.0f);
   }
   return batch;
+}
+
+int64_t TextBatch::longest() const {
+  int64_t most = 0;
+  for (size_t b = 1; b < offsets.size(); ++b) most = std::max(most, offsets[b] - offsets[b - 1]);
+  return most;
 }
 
 }  // namespace wandistill

@@ -110,7 +110,8 @@ WanTransformer::Pass::Pass(const WanTransformer& model, const float* weights, co
 }
 
 AttentionShape WanTransformer::Pass::self_attention(const WanConfig& c) const {
-  return {B, L, c.heads, c.head_dim, self_offsets.data(), nullptr, 1.0f / std::sqrt(float(c.head_dim))};
+  return {
+      B, L, c.heads, c.head_dim, tokens, self_offsets.data(), nullptr, 1.0f / std::sqrt(float(c.head_dim))};
 }
 
 AttentionShape WanTransformer::Pass::cross_attention(const WanConfig& c) const {
@@ -118,6 +119,7 @@ AttentionShape WanTransformer::Pass::cross_attention(const WanConfig& c) const {
           L,
           c.heads,
           c.head_dim,
+          input.text->longest(),
           input.text->offsets.data(),
           input.text->last_key_bias.data(),
           1.0f / std::sqrt(float(c.head_dim))};

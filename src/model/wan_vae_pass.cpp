@@ -54,8 +54,8 @@ void VaePass::attention(const WanVaeWeights& weights) {
   convolve(weights.k, other_.data(), nullptr, k);
   convolve(weights.v, other_.data(), nullptr, v);
   const int64_t key_offsets[] = {0, pixels()};
-  const AttentionShape shape{
-      1, pixels(), 1, channels, key_offsets, nullptr, 1.0f / std::sqrt(static_cast<float>(channels))};
+  const AttentionShape shape{1,        pixels(),    1,       channels,
+                             pixels(), key_offsets, nullptr, 1.0f / std::sqrt(static_cast<float>(channels))};
   cpu::attention_forward(shape, q, k, v, other_.data(), nullptr, queue_);
   round_to(dtype_, n, other_.data(), queue_);
   convolve(weights.attention_out, other_.data(), in_, stream_.data());

@@ -24,11 +24,11 @@ void for_each_buffer(State& state, Visit&& visit) {
 template <class State, class Visit>
 void for_each_counter(State& state, Visit&& visit) {
   visit("step", state.step);
-  visit("updates", state.updates);
+  visit("updates", state.update.updates);
   visit("epoch", state.epoch);
   visit("position", state.position);
-  visit("skipped", state.skipped);
-  visit("skipped_in_row", state.skipped_in_row);
+  visit("skipped", state.update.skipped);
+  visit("skipped_in_row", state.update.skipped_in_row);
 }
 
 }  // namespace

@@ -135,29 +135,20 @@ StepResult Trainer::step() {
   result.samples = global_batch;
   result.loss = shared[0];
   result.lr = learning_rate();
-  result.gradient_norm = std::sqrt(kCpuOps.squared_norm(gradients_.size(), gradients_.data(), queue_));
-  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.gradient_norm);
-  if (result.skipped) {
-    ++state_.skipped;
-    ++state_.skipped_in_row;
-  } else {
-    state_.skipped_in_row = 0;
-    ++state_.updates;
-    const double clip =
-        options_.clip > 0 ? std::min(1.0, options_.clip / (result.gradient_norm + 1e-6)) : 1.0;
-    // The average forgets its start sooner while it is young.
-    const double young = double(1 + state_.updates) / double(10 + state_.updates);
-    const AdamWStep step{.lr = float(result.lr),
-                         .beta1 = float(options_.beta1),
-                         .beta2 = float(options_.beta2),
-                         .eps = float(options_.adam_eps),
-                         .weight_decay = float(options_.weight_decay),
-                         .step = state_.updates,
-                         .gradient_scale = float(clip),
-                         .ema_decay = float(std::min(options_.ema_decay, young))};
-    kCpuOps.adamw(step, gradients_.size(), gradients_.data(), state_.weights.data(), state_.m.data(),
-                  state_.v.data(), state_.ema.data(), queue_);
-  }
+  double squared_norm = 0;
+  kCpuOps.squared_norm(gradients_.size(), gradients_.data(), &squared_norm, queue_);
+  result.gradient_norm = std::sqrt(squared_norm);
+  const AdamWStep step{.lr = float(result.lr),
+                       .beta1 = float(options_.beta1),
+                       .beta2 = float(options_.beta2),
+                       .eps = float(options_.adam_eps),
+                       .weight_decay = float(options_.weight_decay),
+                       .clip = float(options_.clip),
+                       .ema_decay = float(options_.ema_decay)};
+  kCpuOps.plan_update(step, &result.loss, &squared_norm, &state_.update, queue_);
+  kCpuOps.adamw(step, &state_.update, gradients_.size(), gradients_.data(), state_.weights.data(),
+                state_.m.data(), state_.v.data(), state_.ema.data(), nullptr, queue_);
+  result.skipped = state_.update.skip != 0;
   optimizing.reset();
   result.seconds = times_;
   ++state_.step;
@@ -169,8 +160,8 @@ StepResult Trainer::step() {
   }
   state_.elapsed = shared[1];
   result.stop = shared[2] > 0;
-  if (state_.skipped_in_row >= options_.max_nonfinite)
-    throw CollectiveError(cat("loss or gradient was not finite in ", state_.skipped_in_row,
+  if (state_.update.skipped_in_row >= options_.max_nonfinite)
+    throw CollectiveError(cat("loss or gradient was not finite in ", state_.update.skipped_in_row,
                               " steps in a row (last: loss ", result.loss, ", gradient norm ",
                               result.gradient_norm, ", step ", state_.step,
                               "); lower --lr or --clip, or check the data"));

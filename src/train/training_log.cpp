@@ -61,8 +61,8 @@ void TrainingLog::step(const TrainingState& state, const StepResult& result, dou
            {"all_reduce_wait", result.seconds.reduce_wait},
            {"optimizer", result.seconds.optimizer}}}});
   if (result.skipped && enabled_)
-    print_line(cat("step ", state.step, ": loss or gradient is not finite; update skipped (", state.skipped,
-                   " so far)"));
+    print_line(cat("step ", state.step, ": loss or gradient is not finite; update skipped (",
+                   state.update.skipped, " so far)"));
 }
 
 void TrainingLog::epoch(const TrainingState& state, const EpochSummary& s) {
@@ -76,7 +76,7 @@ void TrainingLog::epoch(const TrainingState& state, const EpochSummary& s) {
          {"validation_error_low_noise", v.low_noise},
          {"validation_error_by_sigma", v.sigma_bin},
          {"samples_per_second", rate},
-         {"skipped_updates", state.skipped},
+         {"skipped_updates", state.update.skipped},
          {"elapsed_seconds", state.elapsed}});
   if (!enabled_) return;
   print_line(cat("epoch ", s.epoch, ": loss ", short_number(s.loss), ", validation error ",

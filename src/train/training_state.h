@@ -7,6 +7,7 @@
 
 #include "wandistill/buffer.h"
 #include "wandistill/error.h"
+#include "wandistill/ops/optimizer.h"
 #include "wandistill/wan_config.h"
 
 namespace wandistill {
@@ -14,11 +15,10 @@ namespace wandistill {
 struct TrainingState {
   Buffer<float> weights, m, v, ema;  // flat, as ParameterLayout says
   int64_t step = 0;                  // optimizer steps done
-  int64_t updates = 0;               // of these, not skipped: AdamW's and the EMA's count
   int64_t epoch = 0;                 // epochs done
   int64_t position = 0;              // samples of the current epoch done
   double elapsed = 0;                // seconds of training so far
-  int64_t skipped = 0, skipped_in_row = 0;
+  UpdateState update;                // counts the updates and the steps skipped
   double best_validation = 1e300;
 };
 

@@ -12,14 +12,24 @@
 
 #include "tests/simt/test_kernels.h"
 #include "wandistill/gpu.h"
+#include "wandistill/kernel_ops.h"
 #include "wandistill/queue.h"
 
 namespace wandistill::simt_test {
 
 /// A device with one stream.
 struct DeviceSession {
-  explicit DeviceSession(std::unique_ptr<Device> on, int threads = 1)
-      : device(std::move(on)), stream(device->make_stream()), queue{threads, stream.get()} {}
+  explicit DeviceSession(std::unique_ptr<Device> on, int threads = 1, bool simt = true)
+      : simt(simt), device(std::move(on)), stream(device->make_stream()), queue{threads, stream.get()} {}
+
+  /// The kernels for this device; T is float or bf16.
+  template <class T>
+  const OpsOf<T>& ops() const {
+#ifdef WD_CUDA
+    if (!simt) return cuda::kernel_ops<T>();
+#endif
+    return simt::kernel_ops<T>();
+  }
 
   template <class T>
   DeviceBuffer<T> upload(const std::vector<T>& values) {
@@ -45,6 +55,7 @@ struct DeviceSession {
     return made;
   }
 
+  bool simt;
   std::unique_ptr<Device> device;
   std::unique_ptr<Stream> stream;
   Queue queue;
@@ -70,7 +81,7 @@ void on_every_device(Body body) {
   }
 #ifdef WD_CUDA
   if (cuda_device_count() > 0) {
-    DeviceSession session(make_cuda_device(0));
+    DeviceSession session(make_cuda_device(0), 1, false);
     CAPTURE(session.device->name());
     body(session, cuda::kTestKernels);
   }

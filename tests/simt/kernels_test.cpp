@@ -8,7 +8,7 @@ constexpr int64_t kSizes[] = {1, 5, 7, 64, 77, 129, 257};
 const Queue kHost{};
 
 TEST_CASE("GELU, forward and backward") {
-  on_every_device([](DeviceSession& session, const TestKernels& kernels) {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
     for (const int64_t n : kSizes)
       for (const int64_t offset : {0, 1}) {  // 1: not aligned
         CAPTURE(n);
@@ -21,16 +21,16 @@ TEST_CASE("GELU, forward and backward") {
         ref::gelu_backward(n, x.data() + from, dy.data() + from, dx.data(), kHost);
         const auto device_x = session.upload(x), device_dy = session.upload(dy);
         auto out = session.buffer<float>(n);
-        kernels.gelu_forward(n, device_x.data() + from, out.data(), session.queue);
+        session.ops<float>().gelu_forward(n, device_x.data() + from, out.data(), session.queue);
         CHECK(difference(session.download(out), y) <= 2e-6);
         auto gradient = session.buffer<float>(n);
-        kernels.gelu_backward(n, device_x.data() + from, device_dy.data() + from, gradient.data(),
-                              session.queue);
+        session.ops<float>().gelu_backward(n, device_x.data() + from, device_dy.data() + from,
+                                           gradient.data(), session.queue);
         CHECK(difference(session.download(gradient), dx) <= 5e-6);
         // In place.
         auto both = session.upload(dy);
-        kernels.gelu_backward(n, device_x.data() + from, both.data() + from, both.data() + from,
-                              session.queue);
+        session.ops<float>().gelu_backward(n, device_x.data() + from, both.data() + from, both.data() + from,
+                                           session.queue);
         auto in_place = session.download(both);
         in_place.erase(in_place.begin(), in_place.begin() + offset);
         CHECK(difference(in_place, dx) <= 5e-6);
@@ -46,12 +46,12 @@ TEST_CASE("GELU, more elements than the grid has threads") {
   ref::gelu_forward(n, x.data() + 1, y.data(), kHost);
   const auto device_x = session.upload(x);
   auto out = session.buffer<float>(n);
-  simt::gelu_forward(n, device_x.data() + 1, out.data(), session.queue);
+  session.ops<float>().gelu_forward(n, device_x.data() + 1, out.data(), session.queue);
   CHECK(difference(session.download(out), y) <= 2e-6);
 }
 
 TEST_CASE("layer norm, forward") {
-  on_every_device([](DeviceSession& session, const TestKernels& kernels) {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
     for (const int64_t C : {int64_t{1}, int64_t{5}, int64_t{7}, int64_t{64}, int64_t{77}, int64_t{129},
                             int64_t{257}, int64_t{1028}, int64_t{2052}, int64_t{4100}, int64_t{8196}})
       for (const bool modulated : {true, false}) {
@@ -68,9 +68,9 @@ TEST_CASE("layer norm, forward") {
         const auto device_x = session.upload(x), device_modulation = session.upload(modulation);
         auto out = session.buffer<float>(rows * C), means = session.buffer<float>(rows),
              rstds = session.buffer<float>(rows);
-        kernels.layer_norm_forward(shape, device_x.data(), device_modulation.data(),
-                                   device_modulation.data() + C, out.data(), means.data(), rstds.data(),
-                                   session.queue);
+        session.ops<float>().layer_norm_forward(shape, device_x.data(), device_modulation.data(),
+                                                device_modulation.data() + C, out.data(), means.data(),
+                                                rstds.data(), session.queue);
         // One channel: the variance is rounding, which 1 / sqrt(eps) makes large.
         const double room = C == 1 ? 1e-3 : 1e-5;
         CHECK(difference(session.download(out), y) <= room * 4);
@@ -88,7 +88,7 @@ TEST_CASE("test kernels: attention and column sums") {
       if (tokens <= 129) CHECK(attention_tiles_error(session, kernels, Fault::kNone, tokens) <= kTilesBound);
     }
     CHECK(column_sums_error(session, kernels, Fault::kNone, 131, 264) <= kSumsBound);
-    CHECK(pipeline_error(session, kernels, Fault::kNone) <= kPipelineBound);
+    CHECK(pipeline_error(session, Fault::kNone) <= kPipelineBound);
   });
 }
 
@@ -99,8 +99,9 @@ TEST_CASE("without float atomics the bits are the same in every order") {
     const auto x = session.upload(normal(3 * 77, 1)), modulation = session.upload(normal(2 * 77, 2));
     auto out = session.buffer<float>(3 * 77), means = session.buffer<float>(3),
          rstds = session.buffer<float>(3);
-    simt::layer_norm_forward({1, 3, 77, 0, 0.0f, 1e-6f}, x.data(), modulation.data(), modulation.data() + 77,
-                             out.data(), means.data(), rstds.data(), session.queue);
+    session.ops<float>().layer_norm_forward({1, 3, 77, 0, 0.0f, 1e-6f}, x.data(), modulation.data(),
+                                            modulation.data() + 77, out.data(), means.data(), rstds.data(),
+                                            session.queue);
     const auto found = session.download(out);
     if (first.empty()) first = found;
     CHECK(found == first);

@@ -23,7 +23,7 @@ bool right(DeviceSession& session, Fault fault) {
   if (one_of(Fault::kNoAtomic, Fault::kMisaligned))
     good &= column_sums_error(session, kernels, fault, 131, 264) <= kSumsBound || fault == Fault::kMisaligned;
   if (one_of(Fault::kNoEvent, Fault::kEarlyHostWrite))
-    good &= pipeline_error(session, kernels, fault) <= kPipelineBound;
+    good &= pipeline_error(session, fault) <= kPipelineBound;
   return good;
 }
 

@@ -126,7 +126,7 @@ TEST_CASE("the pipeline of two streams is right in every order, and wrong in som
     std::vector<double> found;
     for (const SimtCase& c : kSimtCases) {
       DeviceSession session(make_simt_device(c.options));
-      found.push_back(pipeline_error(session, simt::kTestKernels, fault));
+      found.push_back(pipeline_error(session, fault));
     }
     return found;
   };

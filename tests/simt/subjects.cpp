@@ -80,7 +80,7 @@ double column_sums_error(DeviceSession& session, const TestKernels& kernels, Fau
   return difference(session.download(sums), expected);
 }
 
-double pipeline_error(DeviceSession& session, const TestKernels& kernels, Fault fault) {
+double pipeline_error(DeviceSession& session, Fault fault) {
   constexpr int64_t kSize = 129, kBatches = 3;
   // The feeding stream is made before or after the working one: either may be the first to run.
   double worst = 0;
@@ -100,7 +100,7 @@ double pipeline_error(DeviceSession& session, const TestKernels& kernels, Fault 
       copy(feed, x.data(), pinned.data(), kSize);
       feed.record(*fed);
       if (fault != Fault::kNoEvent) work.wait(*fed);
-      kernels.gelu_forward(kSize, x.data(), y.data() + batch * kSize, queue);
+      session.ops<float>().gelu_forward(kSize, x.data(), y.data() + batch * kSize, queue);
       work.record(*used);
       for (const float value : input)
         expected.push_back(static_cast<float>(

@@ -12,7 +12,7 @@ double attention_tensor_core_error(DeviceSession& session, const TestKernels& ke
 double column_sums_error(DeviceSession& session, const TestKernels& kernels, Fault fault, int rows,
                          int columns);
 /// Two streams: one feeds batches of inputs, one works on them.
-double pipeline_error(DeviceSession& session, const TestKernels& kernels, Fault fault);
+double pipeline_error(DeviceSession& session, Fault fault);
 
 // Errors below these are rounding.
 constexpr double kTilesBound = 2e-5, kTensorCoreBound = 1e-2, kSumsBound = 2e-4, kPipelineBound = 1e-5;

@@ -5,8 +5,6 @@
 
 #include "tests/simt/fault.h"
 #include "wandistill/half.h"
-#include "wandistill/ops/activation.h"
-#include "wandistill/ops/layer_norm.h"
 #include "wandistill/queue.h"
 
 namespace wandistill::simt_test {
@@ -52,9 +50,6 @@ struct TestKernels {
   Attention<float>* attention_tiles;
   Attention<bf16>* attention_tensor_core;
   ColumnSums* column_sums;
-  ActivationForward* gelu_forward;
-  ActivationBackward* gelu_backward;
-  LayerNormForward* layer_norm_forward;
 };
 
 }  // namespace wandistill::simt_test

@@ -160,9 +160,8 @@ void atomic_sums(int n, int* integers, unsigned* unsigneds, float* floats, const
 }  // namespace
 
 const simt_test::TestKernels kTestKernels = {
-    shuffle,      vote,         reduce,        load_matrix,        product<bf16>,   product<fp16>,
-    product_tf32, async_copy,   convert,       atomic_sums,        attention_tiles, attention_tensor_core,
-    column_sums,  gelu_forward, gelu_backward, layer_norm_forward,
+    shuffle,    vote,    reduce,      load_matrix,     product<bf16>,         product<fp16>, product_tf32,
+    async_copy, convert, atomic_sums, attention_tiles, attention_tensor_core, column_sums,
 };
 
 }  // namespace wandistill::WD_KERNELS

@@ -62,7 +62,7 @@ TEST_CASE("gradient of the linear layer") {
 TEST_CASE("gradient of attention") {
   const int64_t heads = 2, D = 4, queries = 5, offsets[] = {0, 3, 10};
   const float bias[] = {0.5f, 2.0f};
-  const AttentionShape s{2, queries, heads, D, offsets, bias, 0.5f};
+  const AttentionShape s{2, queries, heads, D, 7, offsets, bias, 0.5f};
   auto q = normal(2 * queries * heads * D, 1), k = normal(10 * heads * D, 2), v = normal(10 * heads * D, 3);
   const auto dout = normal(int64_t(q.size()), 4);
   std::vector<float> out(q.size()), lse(size_t(2 * heads * queries)), dq(q.size()), dk(k.size()),
@@ -144,7 +144,7 @@ TEST_CASE("gradient of the activations") {
   auto x = normal(129, 1);
   const auto dy = normal(129, 2);
   std::vector<float> y(x.size()), dx(x.size());
-  using Both = std::pair<ActivationForward*, ActivationBackward*>;
+  using Both = std::pair<ActivationForward<float>*, ActivationBackward<float>*>;
   for (const auto& [forward, backward] :
        std::vector<Both>{{ref::silu_forward, ref::silu_backward}, {ref::gelu_forward, ref::gelu_backward}}) {
     const auto f = [&, forward = forward] {

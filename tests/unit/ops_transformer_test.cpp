@@ -1,5 +1,7 @@
 // The transformer's ops: fast kernels against their twins at odd sizes.
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "tests/unit/op_compare.h"
 #include "wandistill/ops.h"
@@ -65,6 +67,7 @@ TEST_CASE("attention, forward and backward") {
                                c.queries,
                                c.heads,
                                c.head_dim,
+                               *std::max_element(c.keys.begin(), c.keys.end()),
                                offsets.data(),
                                c.bias ? bias.data() : nullptr,
                                1.0f / std::sqrt(float(c.head_dim))};
@@ -187,8 +190,8 @@ TEST_CASE("SiLU and GELU, far tails too") {
   for (size_t i = 0; i < x.size(); ++i) x[i] *= i % 3 == 0 ? 30.0f : 2.0f;
   const int64_t n = int64_t(x.size());
   const auto dy = normal(n, 2);
-  using Forward = std::pair<ActivationForward*, ActivationForward*>;
-  using Backward = std::pair<ActivationBackward*, ActivationBackward*>;
+  using Forward = std::pair<ActivationForward<float>*, ActivationForward<float>*>;
+  using Backward = std::pair<ActivationBackward<float>*, ActivationBackward<float>*>;
   for (const auto& [fast, twin] :
        std::vector<Forward>{{cpu::silu_forward, ref::silu_forward}, {cpu::gelu_forward, ref::gelu_forward}})
     compare(
@@ -218,12 +221,15 @@ TEST_CASE("weighted squared error") {
 
 TEST_CASE("squared norm is exact enough and sees what is not finite") {
   auto x = normal(100003, 1);
-  const double expected = ref::squared_norm(int64_t(x.size()), x.data(), kOne);
-  CHECK(cpu::squared_norm(int64_t(x.size()), x.data(), kOne) == doctest::Approx(expected).epsilon(1e-12));
-  CHECK(cpu::squared_norm(int64_t(x.size()), x.data(), Queue{3}) ==
-        cpu::squared_norm(int64_t(x.size()), x.data(), kOne));
+  const auto norm = [&](SquaredNorm* op, const Queue& queue) {
+    double result = NAN;
+    op(int64_t(x.size()), x.data(), &result, queue);
+    return result;
+  };
+  CHECK(norm(cpu::squared_norm, kOne) == doctest::Approx(norm(ref::squared_norm, kOne)).epsilon(1e-12));
+  CHECK(norm(cpu::squared_norm, Queue{3}) == norm(cpu::squared_norm, kOne));
   x[77777] = NAN;
-  CHECK(std::isnan(cpu::squared_norm(int64_t(x.size()), x.data(), kOne)));
+  CHECK(std::isnan(norm(cpu::squared_norm, kOne)));
 }
 
 TEST_CASE("AdamW with the moving average") {
@@ -237,16 +243,53 @@ TEST_CASE("AdamW with the moving average") {
                         .beta2 = 0.95f,
                         .eps = 1e-8f,
                         .weight_decay = 0.1f,
-                        .step = step,
-                        .gradient_scale = 0.3f,
+                        .clip = 2,
                         .ema_decay = 0.99f};
+      const double loss = 1, squared_norm = 36;
+      UpdateState state{.updates = step - 1};
+      ref::plan_update(s, &loss, &squared_norm, &state, kOne);
       const auto run = [&](auto* op, float* d, const Queue& q) {
-        op(s, n, gradient.data(), d, d + n, d + 2 * n, d + 3 * n, q);
+        op(s, &state, n, gradient.data(), d, d + n, d + 2 * n, d + 3 * n, nullptr, q);
       };
       compare(
           start, 1e-6, [&](float* d, const Queue& q) { run(cpu::adamw, d, q); },
           [&](float* d) { run(ref::adamw, d, kOne); });
+      state.skip = 1;
+      for (AdamW<float>* op : {cpu::adamw, ref::adamw}) {
+        std::vector<float> same = start;
+        run(op, same.data(), kOne);
+        CHECK(same == start);
+      }
     }
+}
+
+TEST_CASE("what a step takes from its gradient") {
+  const AdamWStep step{
+      .lr = 1, .beta1 = 0.9f, .beta2 = 0.5f, .eps = 0, .weight_decay = 0, .clip = 2, .ema_decay = 0.5f};
+  double loss = 1, squared_norm = 64;
+  UpdateState state;
+  const auto plan = [&] { ref::plan_update(step, &loss, &squared_norm, &state, kOne); };
+  plan();
+  CHECK(state.updates == 1);
+  CHECK(state.gradient_scale == doctest::Approx(0.25));
+  CHECK(state.correction1 == doctest::Approx(0.1));
+  CHECK(state.ema_decay == doctest::Approx(2.0 / 11));
+  for (double* broken : {&loss, &squared_norm}) {
+    const double whole = std::exchange(*broken, NAN);
+    plan();
+    CHECK(state.skip != 0);
+    *broken = whole;
+  }
+  CHECK(state.updates == 1);
+  CHECK(state.skipped_in_row == 2);
+  squared_norm = 1;
+  for (int i = 0; i < 20; ++i) plan();
+  CHECK(state.skip == 0);
+  CHECK(state.skipped == 2);
+  CHECK(state.skipped_in_row == 0);
+  CHECK(state.correction2 == doctest::Approx(1 - std::pow(0.5, 21)));
+  CHECK(state.gradient_scale == 1);
+  CHECK(state.ema_decay == 0.5f);
 }
 
 TEST_CASE("patches and back") {

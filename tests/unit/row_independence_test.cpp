@@ -87,6 +87,7 @@ TEST_CASE("rows are independent: attention") {
                                  end - begin,
                                  c.heads,
                                  c.head_dim,
+                                 c.keys,
                                  offsets,
                                  c.bias ? &bias : nullptr,
                                  1.0f / std::sqrt(float(c.head_dim))};

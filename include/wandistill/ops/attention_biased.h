@@ -15,15 +15,15 @@ struct AttentionBiasedShape {
 
 /// out = softmax(scale q k^T + bias) v, where the bias of query i and key j in head n is
 /// relative_bias[n, j - i + Lq - 1]; relative_bias [H, Lq + Lk - 1]. No Lq x Lk matrix is formed.
-using AttentionBiasedForward = void(const AttentionBiasedShape& shape, const float* q, const float* k,
-                                    const float* v, const float* relative_bias, float* out,
-                                    const Queue& queue);
+template <class T>
+using AttentionBiasedForward = void(const AttentionBiasedShape& shape, const T* q, const T* k, const T* v,
+                                    const float* relative_bias, T* out, const Queue& queue);
 
 namespace ref {
-AttentionBiasedForward attention_biased_forward;
+AttentionBiasedForward<float> attention_biased_forward;
 }  // namespace ref
 namespace cpu {
-AttentionBiasedForward attention_biased_forward;
+AttentionBiasedForward<float> attention_biased_forward;
 }  // namespace cpu
 
 }  // namespace wandistill

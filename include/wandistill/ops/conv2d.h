@@ -22,14 +22,15 @@ struct Conv2dShape {
 /// y [out_height, out_width, c_out] = conv(x) + bias + residual.
 /// weight [kernel, kernel, c_in, c_out] (PyTorch's [c_out, c_in, ky, kx] permuted), bias [c_out],
 /// residual as y or null; it may be y itself. x and y do not overlap.
-using Conv2dForward = void(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-                           const float* residual, float* y, const Queue& queue);
+template <class T>
+using Conv2dForward = void(const Conv2dShape& shape, const T* x, const T* weight, const T* bias,
+                           const T* residual, T* y, const Queue& queue);
 
 namespace ref {
-Conv2dForward conv2d_forward;
+Conv2dForward<float> conv2d_forward;
 }  // namespace ref
 namespace cpu {
-Conv2dForward conv2d_forward;
+Conv2dForward<float> conv2d_forward;
 /// Bytes that conv2d_forward allocates while it runs: the repacked weights and one input tile per thread.
 /// Neither grows with the picture.
 int64_t conv2d_scratch_bytes(const Conv2dShape& shape, int threads);

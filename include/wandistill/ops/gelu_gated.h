@@ -9,13 +9,14 @@ namespace wandistill {
 
 /// y = gelu(gate) * value, n elements, gelu in its tanh form (ops/activation.h). y may be gate or value
 /// itself.
-using GeluGatedForward = void(int64_t n, const float* gate, const float* value, float* y, const Queue& queue);
+template <class T>
+using GeluGatedForward = void(int64_t n, const T* gate, const T* value, T* y, const Queue& queue);
 
 namespace ref {
-GeluGatedForward gelu_gated_forward;
+GeluGatedForward<float> gelu_gated_forward;
 }  // namespace ref
 namespace cpu {
-GeluGatedForward gelu_gated_forward;
+GeluGatedForward<float> gelu_gated_forward;
 }  // namespace cpu
 
 }  // namespace wandistill

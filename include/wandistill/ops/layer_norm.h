@@ -19,40 +19,37 @@ struct LayerNormShape {
 };
 
 /// Writes y, mean [B, L] and rstd [B, L].
-using LayerNormForward = void(const LayerNormShape& shape, const float* x, const float* scale,
-                              const float* shift, float* y, float* mean, float* rstd, const Queue& queue);
+template <class T>
+using LayerNormForward = void(const LayerNormShape& shape, const T* x, const T* scale, const T* shift, T* y,
+                              float* mean, float* rstd, const Queue& queue);
 /// dx += ...; dscale, dshift (laid out as scale and shift) += sums over the tokens (and the batch, if stride
 /// is 0).
-using LayerNormBackward = void(const LayerNormShape& shape, const float* x, const float* scale,
-                               const float* mean, const float* rstd, const float* dy, float* dx,
-                               float* dscale, float* dshift, const Queue& queue);
+template <class T>
+using LayerNormBackward = void(const LayerNormShape& shape, const T* x, const T* scale, const float* mean,
+                               const float* rstd, const T* dy, T* dx, float* dscale, float* dshift,
+                               const Queue& queue);
 
 /// out [B, L, C] = x + gate y, with one gate [C] per sample, `stride` floats apart; a null gate is 1.
-using GatedResidualForward = void(int64_t batch, int64_t tokens, int64_t channels, int64_t stride,
-                                  const float* x, const float* y, const float* gate, float* out,
-                                  const Queue& queue);
+template <class T>
+using GatedResidualForward = void(int64_t batch, int64_t tokens, int64_t channels, int64_t stride, const T* x,
+                                  const T* y, const T* gate, T* out, const Queue& queue);
 /// dy = gate dout (overwritten); dgate += sum over tokens of y dout. (The gradient of x is dout itself.)
+template <class T>
 using GatedResidualBackward = void(int64_t batch, int64_t tokens, int64_t channels, int64_t stride,
-                                   const float* y, const float* gate, const float* dout, float* dy,
-                                   float* dgate, const Queue& queue);
+                                   const T* y, const T* gate, const T* dout, T* dy, float* dgate,
+                                   const Queue& queue);
 
 namespace ref {
-LayerNormForward layer_norm_forward;
-LayerNormBackward layer_norm_backward;
-GatedResidualForward gated_residual_forward;
-GatedResidualBackward gated_residual_backward;
+LayerNormForward<float> layer_norm_forward;
+LayerNormBackward<float> layer_norm_backward;
+GatedResidualForward<float> gated_residual_forward;
+GatedResidualBackward<float> gated_residual_backward;
 }  // namespace ref
 namespace cpu {
-LayerNormForward layer_norm_forward;
-LayerNormBackward layer_norm_backward;
-GatedResidualForward gated_residual_forward;
-GatedResidualBackward gated_residual_backward;
+LayerNormForward<float> layer_norm_forward;
+LayerNormBackward<float> layer_norm_backward;
+GatedResidualForward<float> gated_residual_forward;
+GatedResidualBackward<float> gated_residual_backward;
 }  // namespace cpu
-namespace cuda {
-LayerNormForward layer_norm_forward;
-}  // namespace cuda
-namespace simt {
-LayerNormForward layer_norm_forward;
-}  // namespace simt
 
 }  // namespace wandistill

@@ -22,28 +22,30 @@ struct MatmulShape {
   }
 };
 
-using Matmul = void(const MatmulShape& shape, const float* a, const float* b, float* c, const Queue& queue);
+template <class T>
+using Matmul = void(const MatmulShape& shape, const T* a, const T* b, T* c, const Queue& queue);
 
 /// y [M, N] = x [M, K] W^T + bias, W [N, K] as PyTorch's Linear keeps it; bias [N] or null. The bits of a row
 /// depend on that row of x alone, not on M: samples may be batched and tokens split over ranks as one likes.
-using LinearForward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight,
-                           const float* bias, float* y, const Queue& queue);
+template <class T>
+using LinearForward = void(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* bias, T* y,
+                           const Queue& queue);
 /// Backward of LinearForward. dx [M, K] = (or +=, if accumulate_dx) dy W; null: not wanted.
 /// dweight [N, K] += dy^T x and dbias [N] += column sums of dy; null: not wanted.
-using LinearBackward = void(int64_t m, int64_t n, int64_t k, const float* x, const float* weight,
-                            const float* dy, float* dx, bool accumulate_dx, float* dweight, float* dbias,
-                            const Queue& queue);
+template <class T>
+using LinearBackward = void(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* dy, T* dx,
+                            bool accumulate_dx, float* dweight, float* dbias, const Queue& queue);
 
 namespace ref {
-Matmul matmul;
-LinearForward linear_forward;
-LinearBackward linear_backward;
+Matmul<float> matmul;
+LinearForward<float> linear_forward;
+LinearBackward<float> linear_backward;
 }  // namespace ref
 
 namespace cpu {
-Matmul matmul;
-LinearForward linear_forward;
-LinearBackward linear_backward;
+Matmul<float> matmul;
+LinearForward<float> linear_forward;
+LinearBackward<float> linear_backward;
 /// One single-threaded product: for kernels that are inside a parallel loop already. Unless A is transposed,
 /// the bits of a row of C depend on that row of A and on B alone (for A B: while N K < 1e6).
 void matmul_serial(const MatmulShape& shape, const float* a, const float* b, float* c);

@@ -16,23 +16,26 @@ struct PatchShape {
 };
 
 /// rows = patches of the latents, each row in the order (c, p, q) that the patch embedding's weight has.
-using Patchify = void(const PatchShape& shape, const float* latents, float* rows, const Queue& queue);
+template <class T>
+using Patchify = void(const PatchShape& shape, const float* latents, T* rows, const Queue& queue);
 /// latents = rows put back, each row in the order (p, q, c) that proj_out writes.
-using Unpatchify = void(const PatchShape& shape, const float* rows, float* latents, const Queue& queue);
+template <class T>
+using Unpatchify = void(const PatchShape& shape, const T* rows, float* latents, const Queue& queue);
 /// Backward of Unpatchify: rows (p, q, c) gathered from the gradient of the latents.
-using UnpatchifyBackward = void(const PatchShape& shape, const float* dlatents, float* drows,
-                                const Queue& queue);
+template <class T>
+using UnpatchifyBackward = void(const PatchShape& shape, const float* dlatents, T* drows, const Queue& queue);
 
 /// out [B, dim] = cos then sin of t * 10000^(-i / (dim / 2)), i < dim / 2 (diffusers' Timesteps with
 /// flip_sin_to_cos, downscale_freq_shift 0; angles formed in float32 as there).
-using TimestepEmbedding = void(int64_t batch, int64_t dim, const float* timesteps, float* out,
+template <class T>
+using TimestepEmbedding = void(int64_t batch, int64_t dim, const float* timesteps, T* out,
                                const Queue& queue);
 
 namespace ref {
-Patchify patchify;
-Unpatchify unpatchify;
-UnpatchifyBackward unpatchify_backward;
-TimestepEmbedding timestep_embedding;
+Patchify<float> patchify;
+Unpatchify<float> unpatchify;
+UnpatchifyBackward<float> unpatchify_backward;
+TimestepEmbedding<float> timestep_embedding;
 }  // namespace ref
 
 }  // namespace wandistill

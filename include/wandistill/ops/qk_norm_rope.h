@@ -17,20 +17,22 @@ struct QkNormShape {
 };
 
 /// Writes y and rstd [rows].
-using QkNormRopeForward = void(const QkNormShape& shape, const float* x, const float* weight,
-                               const float* cos, const float* sin, float* y, float* rstd, const Queue& queue);
+template <class T>
+using QkNormRopeForward = void(const QkNormShape& shape, const T* x, const T* weight, const float* cos,
+                               const float* sin, T* y, float* rstd, const Queue& queue);
 /// dx overwritten (may be dy itself); dweight [H * D] += ...
-using QkNormRopeBackward = void(const QkNormShape& shape, const float* x, const float* weight,
-                                const float* cos, const float* sin, const float* rstd, const float* dy,
-                                float* dx, float* dweight, const Queue& queue);
+template <class T>
+using QkNormRopeBackward = void(const QkNormShape& shape, const T* x, const T* weight, const float* cos,
+                                const float* sin, const float* rstd, const T* dy, T* dx, float* dweight,
+                                const Queue& queue);
 
 namespace ref {
-QkNormRopeForward qk_norm_rope_forward;
-QkNormRopeBackward qk_norm_rope_backward;
+QkNormRopeForward<float> qk_norm_rope_forward;
+QkNormRopeBackward<float> qk_norm_rope_backward;
 }  // namespace ref
 namespace cpu {
-QkNormRopeForward qk_norm_rope_forward;
-QkNormRopeBackward qk_norm_rope_backward;
+QkNormRopeForward<float> qk_norm_rope_forward;
+QkNormRopeBackward<float> qk_norm_rope_backward;
 }  // namespace cpu
 
 }  // namespace wandistill

@@ -8,14 +8,15 @@
 namespace wandistill {
 
 /// x, y [rows, C]: y = x / sqrt(mean(x^2) + eps) * weight. y may be x itself.
-using RmsNormForward = void(int64_t rows, int64_t channels, float eps, const float* x, const float* weight,
-                            float* y, const Queue& queue);
+template <class T>
+using RmsNormForward = void(int64_t rows, int64_t channels, float eps, const T* x, const T* weight, T* y,
+                            const Queue& queue);
 
 namespace ref {
-RmsNormForward rms_norm_forward;
+RmsNormForward<float> rms_norm_forward;
 }  // namespace ref
 namespace cpu {
-RmsNormForward rms_norm_forward;
+RmsNormForward<float> rms_norm_forward;
 }  // namespace cpu
 
 }  // namespace wandistill

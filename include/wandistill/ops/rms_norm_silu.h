@@ -9,14 +9,15 @@ namespace wandistill {
 
 /// x, y [pixels, C]: y = x / max(||x||, 1e-12) * sqrt(C) * gamma, the norm over the C channels of each pixel;
 /// with `silu` y then passes through y / (1 + exp(-y)). y may be x itself.
-using RmsNormSiluForward = void(int64_t pixels, int64_t channels, const float* x, const float* gamma,
-                                bool silu, float* y, const Queue& queue);
+template <class T>
+using RmsNormSiluForward = void(int64_t pixels, int64_t channels, const T* x, const T* gamma, bool silu, T* y,
+                                const Queue& queue);
 
 namespace ref {
-RmsNormSiluForward rms_norm_silu_forward;
+RmsNormSiluForward<float> rms_norm_silu_forward;
 }  // namespace ref
 namespace cpu {
-RmsNormSiluForward rms_norm_silu_forward;
+RmsNormSiluForward<float> rms_norm_silu_forward;
 }  // namespace cpu
 
 }  // namespace wandistill

@@ -1,0 +1,16 @@
+// All ops of a device: our kernels, and a library's matrix products.
+#pragma once
+
+#include "wandistill/ops.h"
+
+namespace wandistill {
+
+/// T: float or bf16. Their queues need a stream of a SIMT device.
+template <class T>
+const OpsOf<T>& simt_ops();
+
+/// Their queues need a stream of a CUDA device. Error in a build without CUDA.
+template <class T>
+const OpsOf<T>& cuda_ops();
+
+}  // namespace wandistill

@@ -1,0 +1,20 @@
+// Every op that is a kernel of ours, in one table (include/wandistill/kernel_ops.h).
+#include "kernels/cuda/ops.h"
+#include "wandistill/kernel_ops.h"
+
+namespace wandistill::WD_KERNELS {
+
+template <class T>
+const OpsOf<T>& kernel_ops() {
+  static const OpsOf<T> table = [] {
+    OpsOf<T> ops{};
+    add_gelu(ops);
+    add_layer_norm(ops);
+    return ops;
+  }();
+  return table;
+}
+template const OpsOf<float>& kernel_ops();
+template const OpsOf<bf16>& kernel_ops();
+
+}  // namespace wandistill::WD_KERNELS
