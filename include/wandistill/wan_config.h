@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "wandistill/half.h"
 #include "wandistill/range.h"
 
 namespace wandistill {
@@ -95,5 +96,6 @@ struct WanTensors {
 
 extern template struct WanTensors<const float>;
 extern template struct WanTensors<float>;
+extern template struct WanTensors<const bf16>;
 
 }  // namespace wandistill

@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <variant>
 
 #include "wandistill/buffer.h"
+#include "wandistill/dtype.h"
 #include "wandistill/ops.h"
 #include "wandistill/text_batch.h"
 #include "wandistill/token_split.h"
@@ -22,7 +24,8 @@ enum class Keep {
   kAll           // everything that backward reads
 };
 
-/// Inputs of a forward pass; the pointers must stay valid until the backward pass is done.
+/// Inputs of a forward pass; the pointers must stay valid until the backward pass is done. The text is in the
+/// host's memory, all other tensors are where the ops work (op_memory.h).
 struct WanInput {
   int64_t height, width;   // of the latents
   const float* latents;    // [B, in_channels, h, w]
@@ -43,47 +46,58 @@ class WanActivations {
   WanActivations& operator=(WanActivations&&) noexcept;
 
   /// Bytes that a pass of B samples, L tokens each and T text rows in all needs (without a split).
-  static int64_t bytes(const WanConfig& config, Keep keep, int64_t batch, int64_t tokens, int64_t text_rows);
+  static int64_t bytes(const WanConfig& config, Keep keep, int64_t batch, int64_t tokens, int64_t text_rows,
+                       Dtype dtype = Dtype::kFloat32);
 
  private:
   friend class WanTransformer;
   struct State;
+  template <class T>
+  struct StateOf;
+  template <class T>
+  StateOf<T>& state();
+
+  Keep keep_;
   std::unique_ptr<State> state_;
 };
 
 /// Called when a group of gradients (an index into ParameterLayout::gradient_order()) is complete.
 using GradientsReady = std::function<void(size_t group)>;
 
-/// The computation; weights and gradients are flat buffers laid out by layout().
+/// The computation. Weights are a flat buffer laid out by layout(), of the ops' element type, and gradients
+/// one of floats; both are where the ops work.
 class WanTransformer {
  public:
   explicit WanTransformer(const WanConfig& config, const Ops& ops = kCpuOps);
+  WanTransformer(const WanConfig& config, const OpsOf<bf16>& ops);
 
   const WanConfig& config() const { return config_; }
   const ParameterLayout& layout() const { return layout_; }
+  /// The element type of weights.
+  Dtype dtype() const { return ops_.index() == 0 ? Dtype::kFloat32 : Dtype::kBfloat16; }
 
   /// velocity [B, out_channels, h, w].
-  void forward(const float* weights, const WanInput& input, WanActivations& activations, float* velocity,
+  void forward(const void* weights, const WanInput& input, WanActivations& activations, float* velocity,
                const Queue& queue) const;
+  /// forward() in two: what needs memory and the host, once for all passes on pictures of this size with this
+  /// text and split, and the ops.
+  void prepare(const WanInput& input, WanActivations& activations, const Queue& queue) const;
+  void forward_prepared(const void* weights, const WanInput& input, WanActivations& activations,
+                        float* velocity, const Queue& queue) const;
   /// gradients += d loss / d weights, from dvelocity = d loss / d velocity of the last forward pass with
   /// these weights, input and activations (which must keep more than nothing). dlatents [B, in_channels, h,
   /// w] is not formed: no caller needs it.
-  void backward(const float* weights, const WanInput& input, WanActivations& activations,
+  void backward(const void* weights, const WanInput& input, WanActivations& activations,
                 const float* dvelocity, float* gradients, const Queue& queue,
                 const GradientsReady& ready = {}) const;
 
  private:
+  template <class T>
   struct Pass;
-
-  void embed(const Pass& pass) const;
-  void block_forward(const Pass& pass, int64_t index, const float* x, float* out) const;
-  void block_backward(const Pass& pass, int64_t index, const float* x, float* dx) const;
-  void head_backward(const Pass& pass, const float* dvelocity, float* dx) const;
-  void embed_backward(const Pass& pass, const float* dx) const;
 
   WanConfig config_;
   ParameterLayout layout_;
-  const Ops& ops_;
+  std::variant<const OpsOf<float>*, const OpsOf<bf16>*> ops_;
 };
 
 /// Reads all weights of the transformer in `folder` (sharded safetensors) as float32 into a flat buffer. A

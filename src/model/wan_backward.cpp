@@ -1,149 +1,134 @@
-#include <algorithm>
-
 #include "src/model/wan_pass.h"
 #include "wandistill/error.h"
 
 namespace wandistill {
 
-void WanTransformer::backward(const float* weights, const WanInput& input, WanActivations& activations,
+void WanTransformer::backward(const void* weights, const WanInput& input, WanActivations& activations,
                               const float* dvelocity, float* gradients, const Queue& queue,
                               const GradientsReady& ready) const {
-  WanActivations::State& s = *activations.state_;
-  WD_REQUIRE(s.keep != Keep::kNothing);
-  Pass pass(*this, weights, input, s, queue);
-  WanTensors<float> d(config_, layout_, gradients);
-  pass.d = &d;
+  WD_REQUIRE(activations.keep_ != Keep::kNothing);
+  const auto with = [&]<class Element>(const OpsOf<Element>* ops) {
+    Pass<Element>(*this, *ops, weights, input, activations.state<Element>(), queue)
+        .backward(dvelocity, gradients, ready);
+  };
+  std::visit(with, ops_);
+}
+
+template <class Element>
+void WanTransformer::Pass<Element>::backward(const float* dvelocity, float* gradients,
+                                             const GradientsReady& ready) const {
+  const WanTensors<float> d(config, layout, gradients);
   auto done = [&, group = size_t(0)]() mutable {
     if (ready) ready(group);
     ++group;
   };
-  std::fill(s.dtime_proj, s.dtime_proj + pass.B * 6 * pass.C, 0.0f);
-  std::fill(s.dcontext, s.dcontext + pass.T * pass.C, 0.0f);
-  head_backward(pass, dvelocity, s.dx);
+  fill_zero(queue, s.dtime_proj, B * 6 * C);
+  fill_zero(queue, s.dcontext, T * C);
+  head_backward(dvelocity, s.dx, d);
   done();
-  for (int64_t i = config_.layers - 1; i >= 0; --i) {
+  for (int64_t i = config.layers - 1; i >= 0; --i) {
     // With gradient checkpointing the block's activations are computed again; its output is not needed.
-    if (s.keep == Keep::kBlockInputs) block_forward(pass, i, s.x[size_t(i)], s.dy);
-    block_backward(pass, i, s.x[size_t(i)], s.dx);
+    if (s.keep == Keep::kBlockInputs) block_forward(i, s.x[size_t(i)], s.dy);
+    block_backward(i, s.x[size_t(i)], s.dx, d.blocks[size_t(i)]);
     done();
   }
-  embed_backward(pass, s.dx);
+  embed_backward(s.dx, d);
   done();
 }
 
-void WanTransformer::head_backward(const Pass& p, const float* dvelocity, float* dx) const {
-  const WanActivations::State& s = p.s;
-  const int64_t B = p.B, C = p.C;
-  const PatchShape patch{
-      B, config_.out_channels, p.input.height, p.input.width, config_.patch_height, config_.patch_width};
-  ops_.unpatchify_backward(patch, dvelocity, s.dffn, p.queue);
-  ops_.linear_backward(p.N, patch.row(), C, s.head_norm, p.w.proj_out.weight, s.dffn, s.dy, false,
-                       p.d->proj_out.weight, p.d->proj_out.bias, p.queue);
-  std::fill(dx, dx + p.N * C, 0.0f);
-  std::fill(s.dmodulation, s.dmodulation + B * 2 * C, 0.0f);
-  ops_.layer_norm_backward(p.modulated(config_, 2 * C), s.x.back(), s.head_modulation + C, s.head_mean,
-                           s.head_rstd, s.dy, dx, s.dmodulation + C, s.dmodulation, p.queue);
-  for (int64_t b = 0; b < B; ++b)
-    for (int64_t c = 0; c < C; ++c) {
-      const float dshift = s.dmodulation[b * 2 * C + c], dscale = s.dmodulation[b * 2 * C + C + c];
-      p.d->scale_shift_table[c] += dshift;
-      p.d->scale_shift_table[C + c] += dscale;
-      s.dtemb[b * C + c] = dshift + dscale;
-    }
+template <class Element>
+void WanTransformer::Pass<Element>::head_backward(const float* dvelocity, Element* dx,
+                                                  const WanTensors<float>& d) const {
+  const PatchShape patch = patches(config.out_channels);
+  ops.unpatchify_backward(patch, dvelocity, s.dffn, queue);
+  linear_backward(N, patch.row(), C, s.head_norm, w.proj_out, s.dffn, s.dy, false, d.proj_out);
+  fill_zero(queue, dx, N * C);
+  fill_zero(queue, s.dmodulation, B * 2 * C);
+  ops.layer_norm_backward(modulated(2 * C), s.x.back(), s.head_modulation + C, s.head_mean, s.head_rstd, s.dy,
+                          dx, s.dmodulation + C, s.dmodulation, queue);
+  fill_zero(queue, s.dtemb, B * C);
+  ops.modulation_backward(B, 2 * C, C, s.dmodulation, d.scale_shift_table, s.dtemb, queue);
 }
 
 /// dx: in, the gradient of the block's output; out, that of its input x.
-void WanTransformer::block_backward(const Pass& p, int64_t index, const float* x, float* dx) const {
-  const BlockTensors<const float>& w = p.w.blocks[size_t(index)];
-  const BlockTensors<float>& d = p.d->blocks[size_t(index)];
-  const BlockActivations& a = p.block(index);
-  const WanActivations::State& s = p.s;
-  const int64_t B = p.B, L = p.L, N = p.N, T = p.T, C = p.C, F = config_.ffn_dim;
-  const Queue& queue = p.queue;
-  const auto linear = [&](int64_t rows, int64_t n, int64_t k, const float* in,
-                          const LinearTensors<const float>& weight, const float* dy, float* din,
-                          bool accumulate, const LinearTensors<float>& dweight) {
-    ops_.linear_backward(rows, n, k, in, weight.weight, dy, din, accumulate, dweight.weight, dweight.bias,
-                         queue);
-  };
-  const float* modulation = a.modulation;
+template <class Element>
+void WanTransformer::Pass<Element>::block_backward(int64_t index, const Element* x, Element* dx,
+                                                   const BlockTensors<float>& d) const {
+  const BlockTensors<const Element>& weights = w.blocks[size_t(index)];
+  const BlockActivations<Element>& a = block(index);
+  const int64_t F = config.ffn_dim;
+  const Element* modulation = a.modulation;
   float* dmodulation = s.dmodulation;
-  std::fill(dmodulation, dmodulation + B * 6 * C, 0.0f);
+  fill_zero(queue, dmodulation, B * 6 * C);
 
   // Feed-forward.
-  ops_.gated_residual_backward(B, L, C, 6 * C, a.out3, modulation + 5 * C, dx, s.dy, dmodulation + 5 * C,
-                               queue);
-  linear(N, C, F, a.ffn_act, w.ffn_out, s.dy, s.dffn, false, d.ffn_out);
-  ops_.gelu_backward(N * F, a.ffn_raw, s.dffn, s.dffn, queue);
-  linear(N, F, C, a.norm3, w.ffn_in, s.dffn, s.dy, false, d.ffn_in);
-  ops_.layer_norm_backward(p.modulated(config_, 6 * C), a.x2, modulation + 4 * C, a.mean3, a.rstd3, s.dy, dx,
-                           dmodulation + 4 * C, dmodulation + 3 * C, queue);
+  ops.gated_residual_backward(B, L, C, 6 * C, a.out3, modulation + 5 * C, dx, s.dy, dmodulation + 5 * C,
+                              queue);
+  linear_backward(N, C, F, a.ffn_act, weights.ffn_out, s.dy, s.dffn, false, d.ffn_out);
+  ops.gelu_backward(N * F, a.ffn_raw, s.dffn, s.dffn, queue);
+  linear_backward(N, F, C, a.norm3, weights.ffn_in, s.dffn, s.dy, false, d.ffn_in);
+  ops.layer_norm_backward(modulated(6 * C), a.x2, modulation + 4 * C, a.mean3, a.rstd3, s.dy, dx,
+                          dmodulation + 4 * C, dmodulation + 3 * C, queue);
 
   // Cross-attention; the residual's gradient is dx itself.
-  linear(N, C, C, a.attention2, w.cross.out, dx, s.dy, false, d.cross.out);
-  ops_.attention_backward(p.cross_attention(config_), a.q2_norm, a.k2_norm, a.v2, a.attention2, a.lse2, s.dy,
-                          s.dq2, s.dk2, s.dv2, queue);
-  ops_.qk_norm_rope_backward(p.qk_norm(config_, N, 1), a.q2, w.cross.norm_q, nullptr, nullptr, a.q2_rstd,
-                             s.dq2, s.dq2, d.cross.norm_q, queue);
-  ops_.qk_norm_rope_backward(p.qk_norm(config_, T, 1), a.k2, w.cross.norm_k, nullptr, nullptr, a.k2_rstd,
-                             s.dk2, s.dk2, d.cross.norm_k, queue);
-  linear(N, C, C, a.norm2, w.cross.q, s.dq2, s.dy, false, d.cross.q);
-  linear(T, C, C, s.context, w.cross.k, s.dk2, s.dcontext, true, d.cross.k);
-  linear(T, C, C, s.context, w.cross.v, s.dv2, s.dcontext, true, d.cross.v);
-  ops_.layer_norm_backward(p.affine(config_), a.x1, w.norm2_weight, a.mean2, a.rstd2, s.dy, dx,
-                           d.norm2_weight, d.norm2_bias, queue);
+  linear_backward(N, C, C, a.attention2, weights.cross.out, dx, s.dy, false, d.cross.out);
+  ops.attention_backward(cross_attention(), a.q2_norm, a.k2_norm, a.v2, a.attention2, a.lse2, s.dy, s.dq2,
+                         s.dk2, s.dv2, queue);
+  ops.qk_norm_rope_backward(qk_norm(N, 1), a.q2, weights.cross.norm_q, nullptr, nullptr, a.q2_rstd, s.dq2,
+                            s.dq2, d.cross.norm_q, queue);
+  ops.qk_norm_rope_backward(qk_norm(T, 1), a.k2, weights.cross.norm_k, nullptr, nullptr, a.k2_rstd, s.dk2,
+                            s.dk2, d.cross.norm_k, queue);
+  linear_backward(N, C, C, a.norm2, weights.cross.q, s.dq2, s.dy, false, d.cross.q);
+  linear_backward(T, C, C, s.context, weights.cross.k, s.dk2, s.dcontext, true, d.cross.k);
+  linear_backward(T, C, C, s.context, weights.cross.v, s.dv2, s.dcontext, true, d.cross.v);
+  ops.layer_norm_backward(affine(), a.x1, weights.norm2_weight, a.mean2, a.rstd2, s.dy, dx, d.norm2_weight,
+                          d.norm2_bias, queue);
 
   // Self-attention.
-  ops_.gated_residual_backward(B, L, C, 6 * C, a.out1, modulation + 2 * C, dx, s.dy, dmodulation + 2 * C,
-                               queue);
-  linear(N, C, C, a.attention1, w.self.out, s.dy, s.dq2, false, d.self.out);
-  ops_.attention_backward(p.self_attention(config_), a.q1_rope, a.k1_rope, a.v1, a.attention1, a.lse1, s.dq2,
-                          s.dq, s.dk, s.dv, queue);
-  const QkNormShape self_norm = p.qk_norm(config_, N, L);
-  const float* cos = s.rope.cos.data();
-  const float* sin = s.rope.sin.data();
-  ops_.qk_norm_rope_backward(self_norm, a.q1, w.self.norm_q, cos, sin, a.q1_rstd, s.dq, s.dq, d.self.norm_q,
-                             queue);
-  ops_.qk_norm_rope_backward(self_norm, a.k1, w.self.norm_k, cos, sin, a.k1_rstd, s.dk, s.dk, d.self.norm_k,
-                             queue);
-  linear(N, C, C, a.norm1, w.self.q, s.dq, s.dy, false, d.self.q);
-  linear(N, C, C, a.norm1, w.self.k, s.dk, s.dy, true, d.self.k);
-  linear(N, C, C, a.norm1, w.self.v, s.dv, s.dy, true, d.self.v);
-  ops_.layer_norm_backward(p.modulated(config_, 6 * C), x, modulation + C, a.mean1, a.rstd1, s.dy, dx,
-                           dmodulation + C, dmodulation, queue);
+  ops.gated_residual_backward(B, L, C, 6 * C, a.out1, modulation + 2 * C, dx, s.dy, dmodulation + 2 * C,
+                              queue);
+  linear_backward(N, C, C, a.attention1, weights.self.out, s.dy, s.dq2, false, d.self.out);
+  ops.attention_backward(self_attention(), a.q1_rope, a.k1_rope, a.v1, a.attention1, a.lse1, s.dq2, s.dq,
+                         s.dk, s.dv, queue);
+  const QkNormShape self_norm = qk_norm(N, L);
+  const float* cos = s.cos.data();
+  const float* sin = s.sin.data();
+  ops.qk_norm_rope_backward(self_norm, a.q1, weights.self.norm_q, cos, sin, a.q1_rstd, s.dq, s.dq,
+                            d.self.norm_q, queue);
+  ops.qk_norm_rope_backward(self_norm, a.k1, weights.self.norm_k, cos, sin, a.k1_rstd, s.dk, s.dk,
+                            d.self.norm_k, queue);
+  linear_backward(N, C, C, a.norm1, weights.self.q, s.dq, s.dy, false, d.self.q);
+  linear_backward(N, C, C, a.norm1, weights.self.k, s.dk, s.dy, true, d.self.k);
+  linear_backward(N, C, C, a.norm1, weights.self.v, s.dv, s.dy, true, d.self.v);
+  ops.layer_norm_backward(modulated(6 * C), x, modulation + C, a.mean1, a.rstd1, s.dy, dx, dmodulation + C,
+                          dmodulation, queue);
 
-  for (int64_t b = 0; b < B; ++b)
-    for (int64_t i = 0; i < 6 * C; ++i) {
-      d.scale_shift_table[i] += dmodulation[b * 6 * C + i];
-      s.dtime_proj[b * 6 * C + i] += dmodulation[b * 6 * C + i];
-    }
+  ops.modulation_backward(B, 6 * C, 6 * C, dmodulation, d.scale_shift_table, s.dtime_proj, queue);
 }
 
-void WanTransformer::embed_backward(const Pass& p, const float* dx) const {
-  const WanActivations::State& s = p.s;
-  const int64_t B = p.B, T = p.T, C = p.C;
-  const int64_t patch_row = config_.in_channels * config_.patch_height * config_.patch_width;
-  ops_.linear_backward(p.N, C, patch_row, s.patches, p.w.patch_embedding.weight, dx, nullptr, false,
-                       p.d->patch_embedding.weight, p.d->patch_embedding.bias, p.queue);
+template <class Element>
+void WanTransformer::Pass<Element>::embed_backward(const Element* dx, const WanTensors<float>& d) const {
+  const int64_t patch_row = patches(config.in_channels).row();
+  linear_backward(N, C, patch_row, s.patches, w.patch_embedding, dx, nullptr, false, d.patch_embedding);
 
-  // Text: dk2 and dv2 are free by now and hold [T, C].
-  ops_.linear_backward(T, C, C, s.text_act, p.w.text_out.weight, s.dcontext, s.dk2, false,
-                       p.d->text_out.weight, p.d->text_out.bias, p.queue);
-  ops_.gelu_backward(T * C, s.text_hidden, s.dk2, s.dk2, p.queue);
-  ops_.linear_backward(T, C, config_.text_dim, p.input.text->rows.data(), p.w.text_in.weight, s.dk2, nullptr,
-                       false, p.d->text_in.weight, p.d->text_in.bias, p.queue);
+  // Text: dk2 is free by now and holds [T, C].
+  linear_backward(T, C, C, s.text_act, w.text_out, s.dcontext, s.dk2, false, d.text_out);
+  ops.gelu_backward(T * C, s.text_hidden, s.dk2, s.dk2, queue);
+  linear_backward(T, C, config.text_dim, s.text, w.text_in, s.dk2, nullptr, false, d.text_in);
 
-  // Time: dtemb holds the head's share already; dmodulation is free and holds [B, C].
-  float* d = s.dmodulation;
-  ops_.linear_backward(B, 6 * C, C, s.temb_act, p.w.time_proj.weight, s.dtime_proj, d, false,
-                       p.d->time_proj.weight, p.d->time_proj.bias, p.queue);
-  ops_.silu_backward(B * C, s.temb, d, d, p.queue);
-  for (int64_t i = 0; i < B * C; ++i) s.dtemb[i] += d[i];
-  ops_.linear_backward(B, C, C, s.time_act, p.w.time_out.weight, s.dtemb, d, false, p.d->time_out.weight,
-                       p.d->time_out.bias, p.queue);
-  ops_.silu_backward(B * C, s.time_hidden, d, d, p.queue);
-  ops_.linear_backward(B, C, config_.freq_dim, s.time_sin, p.w.time_in.weight, d, nullptr, false,
-                       p.d->time_in.weight, p.d->time_in.bias, p.queue);
+  // Time: dtemb holds the head's share already; dy and dq are free and hold [B, C].
+  Element *dtemb = s.dq, *dtime = s.dy;
+  ops.narrow(B * 6 * C, s.dtime_proj, s.dtime_proj_narrow, queue);
+  ops.narrow(B * C, s.dtemb, s.dtemb_narrow, queue);
+  linear_backward(B, 6 * C, C, s.temb_act, w.time_proj, s.dtime_proj_narrow, dtime, false, d.time_proj);
+  ops.silu_backward(B * C, s.temb, dtime, dtime, queue);
+  ops.gated_residual_forward(1, B, C, 0, s.dtemb_narrow, dtime, nullptr, dtemb, queue);
+  linear_backward(B, C, C, s.time_act, w.time_out, dtemb, dtime, false, d.time_out);
+  ops.silu_backward(B * C, s.time_hidden, dtime, dtime, queue);
+  linear_backward(B, C, config.freq_dim, s.time_sin, w.time_in, dtime, nullptr, false, d.time_in);
 }
+
+template struct WanTransformer::Pass<float>;
+template struct WanTransformer::Pass<bf16>;
 
 }  // namespace wandistill

@@ -201,5 +201,6 @@ WanTensors<T>::WanTensors(const WanConfig& c, const ParameterLayout& layout, T* 
 
 template struct WanTensors<const float>;
 template struct WanTensors<float>;
+template struct WanTensors<const bf16>;
 
 }  // namespace wandistill

@@ -6,123 +6,180 @@
 
 namespace wandistill {
 
-WanActivations::WanActivations(Keep keep) : state_(std::make_unique<State>()) {
-  state_->keep = keep;
-}
+WanActivations::WanActivations(Keep keep) : keep_(keep) {}
 WanActivations::~WanActivations() = default;
 WanActivations::WanActivations(WanActivations&&) noexcept = default;
 WanActivations& WanActivations::operator=(WanActivations&&) noexcept = default;
 
-int64_t WanActivations::bytes(const WanConfig& c, Keep keep, int64_t batch, int64_t tokens,
-                              int64_t text_rows) {
-  State state;
-  state.keep = keep;
-  return state.place(c, batch, tokens, tokens, text_rows, nullptr) * int64_t(sizeof(float));
+int64_t WanActivations::bytes(const WanConfig& c, Keep keep, int64_t batch, int64_t tokens, int64_t text_rows,
+                              Dtype dtype) {
+  if (dtype == Dtype::kFloat32)
+    return StateOf<float>(keep).place(c, batch, tokens, tokens, text_rows, nullptr);
+  return StateOf<bf16>(keep).place(c, batch, tokens, tokens, text_rows, nullptr);
 }
 
-int64_t WanActivations::State::place(const WanConfig& c, int64_t B, int64_t tokens, int64_t L, int64_t T,
-                                     float* base) {
+template <class Element>
+int64_t WanActivations::StateOf<Element>::place(const WanConfig& c, int64_t B, int64_t tokens, int64_t L,
+                                                int64_t T, char* base) {
+  constexpr int64_t kAlignment = 64;
   int64_t used = 0;
-  const auto take = [&](int64_t count) {
-    float* at = base ? base + used : nullptr;
-    used += (count + 15) / 16 * 16;
-    return at;
+  const auto take = [&]<class Type>(Type*& pointer, int64_t count) {
+    pointer = base ? reinterpret_cast<Type*>(base + used) : nullptr;
+    used += (count * int64_t(sizeof(Type)) + kAlignment - 1) / kAlignment * kAlignment;
   };
+  const auto take_all = [&](int64_t count, auto*&... pointers) { (take(pointers, count), ...); };
   const int64_t C = c.hidden(), N = B * L, F = c.ffn_dim;
   const int64_t patch = c.in_channels * c.patch_height * c.patch_width;
   const int64_t head = c.out_channels * c.patch_height * c.patch_width;
 
-  time_sin = take(B * c.freq_dim);
-  for (float** p : {&time_hidden, &time_act, &temb, &temb_act}) *p = take(B * C);
-  time_proj = take(B * 6 * C);
-  for (float** p : {&text_hidden, &text_act, &context}) *p = take(T * C);
-  patches = take(B * tokens * patch);
-  head_modulation = take(B * 2 * C);
-  head_norm = take(N * C);
-  head_mean = take(N);
-  head_rstd = take(N);
-  head_rows = take(B * tokens * head);
+  take_all(B + 1, text_offsets_, self_offsets_);
+  take(text_bias_, B);
+  take(text_rows_, T * c.text_dim);
+  text_floats_ = nullptr;
+  if (!std::is_same_v<Element, float>) take(text_floats_, T * c.text_dim);
+
+  take(time_sin, B * c.freq_dim);
+  take_all(B * C, time_hidden, time_act, temb, temb_act);
+  take(time_proj, B * 6 * C);
+  take_all(T * C, text_hidden, text_act, context);
+  take(patches, B * tokens * patch);
+  take(head_modulation, B * 2 * C);
+  take(head_norm, N * C);
+  take_all(N, head_mean, head_rstd);
+  take(head_rows, B * tokens * head);
 
   // Inference ping-pongs between two inputs; otherwise each block's is kept.
   x.assign(size_t(c.layers + 1), nullptr);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = keep == Keep::kNothing && i >= 2 ? x[i - 2] : take(N * C);
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (keep == Keep::kNothing && i >= 2)
+      x[i] = x[i - 2];
+    else
+      take(x[i], N * C);
+  }
 
   blocks.assign(keep == Keep::kAll ? size_t(c.layers) : 1, {});
-  for (BlockActivations& b : blocks) {
-    b.modulation = take(B * 6 * C);
-    for (float** p : {&b.norm1, &b.q1, &b.k1, &b.q1_rope, &b.attention1, &b.out1, &b.x1, &b.norm2, &b.q2,
-                      &b.q2_norm, &b.attention2, &b.out2, &b.x2, &b.norm3, &b.out3})
-      *p = take(N * C);
-    for (float** p : {&b.k1_rope, &b.v1}) *p = take(B * tokens * C);
-    for (float** p : {&b.k2, &b.v2, &b.k2_norm}) *p = take(T * C);
-    for (float** p :
-         {&b.mean1, &b.rstd1, &b.q1_rstd, &b.k1_rstd, &b.mean2, &b.rstd2, &b.q2_rstd, &b.mean3, &b.rstd3})
-      *p = take(N);
-    b.k2_rstd = take(T);
-    b.lse1 = take(N * c.heads);
-    b.lse2 = take(N * c.heads);
-    b.ffn_raw = take(N * F);
-    b.ffn_act = take(N * F);
+  for (BlockActivations<Element>& b : blocks) {
+    take(b.modulation, B * 6 * C);
+    take_all(N * C, b.norm1, b.q1, b.k1, b.q1_rope, b.attention1, b.out1, b.x1, b.norm2, b.q2, b.q2_norm,
+             b.attention2, b.out2, b.x2, b.norm3, b.out3);
+    take_all(B * tokens * C, b.k1_rope, b.v1);
+    take_all(T * C, b.k2, b.v2, b.k2_norm);
+    take_all(N, b.mean1, b.rstd1, b.q1_rstd, b.k1_rstd, b.mean2, b.rstd2, b.q2_rstd, b.mean3, b.rstd3);
+    take(b.k2_rstd, T);
+    take_all(N * c.heads, b.lse1, b.lse2);
+    take_all(N * F, b.ffn_raw, b.ffn_act);
   }
 
   if (keep != Keep::kNothing) {
-    for (float** p : {&dx, &dy, &dq, &dk, &dv, &dq2}) *p = take(N * C);
-    for (float** p : {&dk2, &dv2, &dcontext}) *p = take(T * C);
-    dffn = take(N * std::max(F, head));
-    dmodulation = take(B * 6 * C);
-    dtime_proj = take(B * 6 * C);
-    dtemb = take(B * C);
+    take_all(N * C, dx, dy, dq, dk, dv, dq2);
+    take_all(T * C, dk2, dv2, dcontext);
+    take(dffn, N * std::max(F, head));
+    take_all(B * 6 * C, dmodulation, dtime_proj);
+    take(dtemb, B * C);
+    take(dtime_proj_narrow, B * 6 * C);
+    take(dtemb_narrow, B * C);
   }
   return used;
 }
 
-void WanActivations::State::prepare(const WanConfig& c, const WanInput& input) {
-  const int64_t B = input.text->batch(), T = input.text->total();
+template <class Element>
+void WanActivations::StateOf<Element>::prepare(const WanConfig& c, const OpsOf<Element>& ops,
+                                               const WanInput& input, const Queue& queue) {
+  const TextBatch& batch = *input.text;
+  const int64_t B = batch.batch(), T = batch.total();
   const int64_t tokens = c.tokens(input.height, input.width);
   const int64_t L = input.split ? input.split->own.size() : tokens;
   const int64_t needed = place(c, B, tokens, L, T, nullptr);
   if (memory.size() < needed) {
     memory = {};  // give back first
-    memory = Buffer<float>(needed);
+    memory = OpBuffer<char>(queue, needed);
   }
   place(c, B, tokens, L, T, memory.data());
   if (height != input.height || width != input.width) {
-    rope = rotary_table(input.height / c.patch_height, input.width / c.patch_width, c.head_dim);
+    const RotaryTable table =
+        rotary_table(input.height / c.patch_height, input.width / c.patch_width, c.head_dim);
+    cos = OpBuffer<float>(queue, table.cos.size());
+    sin = OpBuffer<float>(queue, table.sin.size());
+    upload(queue, cos.data(), table.cos.data(), cos.size());
+    upload(queue, sin.data(), table.sin.data(), sin.size());
     height = input.height;
     width = input.width;
   }
+
+  std::vector<int64_t> offsets;
+  for (int64_t b = 0; b <= B; ++b) offsets.push_back(b * tokens);
+  upload(queue, self_offsets_, offsets.data(), B + 1);
+  upload(queue, text_offsets_, batch.offsets.data(), B + 1);
+  upload(queue, text_bias_, batch.last_key_bias.data(), B);
+  if constexpr (std::is_same_v<Element, float>) {
+    upload(queue, text_rows_, batch.rows.data(), T * c.text_dim);
+  } else {
+    upload(queue, text_floats_, batch.rows.data(), T * c.text_dim);
+    ops.narrow(T * c.text_dim, text_floats_, text_rows_, queue);
+  }
+  text = text_rows_;
+  text_offsets = text_offsets_;
+  self_offsets = self_offsets_;
+  text_bias = text_bias_;
 }
 
-WanTransformer::Pass::Pass(const WanTransformer& model, const float* weights, const WanInput& in,
-                           WanActivations::State& state, const Queue& q)
-    : input(in),
+template <class Element>
+WanTransformer::Pass<Element>::Pass(const WanTransformer& model, const OpsOf<Element>& table,
+                                    const void* weights, const WanInput& in,
+                                    WanActivations::StateOf<Element>& state, const Queue& q)
+    : config(model.config()),
+      layout(model.layout()),
+      ops(table),
+      input(in),
       s(state),
       queue(q),
       B(in.text->batch()),
-      L(in.split ? in.split->own.size() : model.config().tokens(in.height, in.width)),
+      L(in.split ? in.split->own.size() : config.tokens(in.height, in.width)),
       N(B * L),
       T(in.text->total()),
-      C(model.config().hidden()),
-      tokens(model.config().tokens(in.height, in.width)),
+      C(config.hidden()),
+      tokens(config.tokens(in.height, in.width)),
       first(in.split ? in.split->own.begin : 0),
-      w(model.config(), model.layout(), weights) {
-  for (int64_t b = 0; b <= B; ++b) self_offsets.push_back(b * tokens);
+      w(config, layout, static_cast<const Element*>(weights)) {}
+
+template <class Element>
+void WanTransformer::Pass<Element>::gather(Element* rows, int64_t width) const {
+  if (!input.split) return;
+  const int64_t row_bytes = width * int64_t(sizeof(Element)), own = input.split->own.begin * width;
+  if (!queue.stream) return input.split->gather(rows, row_bytes);
+  Buffer<Element> host(tokens * width);
+  download(queue, host.data() + own, rows + own, input.split->own.size() * width);
+  input.split->gather(host.data(), row_bytes);
+  upload(queue, rows, host.data(), host.size());
 }
 
-AttentionShape WanTransformer::Pass::self_attention(const WanConfig& c) const {
-  return {
-      B, L, c.heads, c.head_dim, tokens, self_offsets.data(), nullptr, 1.0f / std::sqrt(float(c.head_dim))};
-}
-
-AttentionShape WanTransformer::Pass::cross_attention(const WanConfig& c) const {
+template <class Element>
+AttentionShape WanTransformer::Pass<Element>::self_attention() const {
   return {B,
           L,
-          c.heads,
-          c.head_dim,
-          input.text->longest(),
-          input.text->offsets.data(),
-          input.text->last_key_bias.data(),
-          1.0f / std::sqrt(float(c.head_dim))};
+          config.heads,
+          config.head_dim,
+          tokens,
+          s.self_offsets,
+          nullptr,
+          1.0f / std::sqrt(float(config.head_dim))};
 }
+
+template <class Element>
+AttentionShape WanTransformer::Pass<Element>::cross_attention() const {
+  return {B,
+          L,
+          config.heads,
+          config.head_dim,
+          input.text->longest(),
+          s.text_offsets,
+          s.text_bias,
+          1.0f / std::sqrt(float(config.head_dim))};
+}
+
+template struct WanActivations::StateOf<float>;
+template struct WanActivations::StateOf<bf16>;
+template struct WanTransformer::Pass<float>;
+template struct WanTransformer::Pass<bf16>;
 
 }  // namespace wandistill

@@ -9,16 +9,19 @@ namespace {
 
 constexpr int kTag = 1;  // tells apart the groups that one parent makes at the same time; these are disjoint
 
-/// Each rank of `comm` has its range of the buffer's values; fills in the others.
-void gather_ranges(MPI_Comm comm, const std::vector<Range>& ranges, int64_t width, float* values) {
+/// Each rank of `comm` has its range of the buffer's rows; fills in the others.
+void gather_ranges(MPI_Comm comm, const std::vector<Range>& ranges, int64_t row_bytes, void* rows) {
+  WD_REQUIRE(row_bytes <= INT_MAX);  // MPI counts are int: in rows, not bytes
   std::vector<int> counts, offsets;
   for (const Range& range : ranges) {
-    WD_REQUIRE(range.end * width <= INT_MAX);  // MPI counts are int
-    counts.push_back(int(range.size() * width));
-    offsets.push_back(int(range.begin * width));
+    counts.push_back(int(range.size()));
+    offsets.push_back(int(range.begin));
   }
-  WD_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts.data(), offsets.data(), MPI_FLOAT,
-                        comm));
+  MPI_Datatype row;
+  WD_MPI(MPI_Type_contiguous(int(row_bytes), MPI_BYTE, &row));
+  WD_MPI(MPI_Type_commit(&row));
+  WD_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, rows, counts.data(), offsets.data(), row, comm));
+  WD_MPI(MPI_Type_free(&row));
 }
 
 constexpr double kNoticeSeconds = 5;
@@ -58,8 +61,8 @@ PictureGroup::PictureGroup(const Session& session, const std::vector<int>& membe
   std::vector<Range> ranges;
   for (int part = 0; part < parts; ++part) ranges.push_back(token_range(tokens, part, parts));
   split_.own = ranges[size_t(rank_ - first)];
-  split_.gather = [half = half_, ranges](float* rows, int64_t width) {
-    gather_ranges(half, ranges, width, rows);
+  split_.gather = [half = half_, ranges](void* rows, int64_t row_bytes) {
+    gather_ranges(half, ranges, row_bytes, rows);
   };
 }
 
@@ -73,7 +76,7 @@ void PictureGroup::exchange_passes(float* passes, int64_t n) const {
   std::vector<Range> ranges(size_t(size_), Range{0, 0});  // the first member of each half gives its pass
   ranges[0] = {0, 1};
   ranges[size_t(first_unconditional_)] = {1, 2};
-  gather_ranges(comm_, ranges, n, passes);
+  gather_ranges(comm_, ranges, n * int64_t(sizeof(float)), passes);
 }
 
 void PictureGroup::broadcast(std::vector<float>* values) const {

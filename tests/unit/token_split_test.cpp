@@ -84,10 +84,11 @@ struct Samples {
     const std::vector<float> alone = forward(weights, 0, 1);
     const int64_t tokens = config.tokens(h, w);
     std::barrier<> all(parts);
-    std::vector<const float*> rows_of(size_t(parts), nullptr);
+    std::vector<const char*> rows_of(size_t(parts), nullptr);
     std::vector<std::vector<float>> results(static_cast<size_t>(parts));
     const auto work = [&](int64_t part) {
-      TokenSplit split{token_range(tokens, part, parts), [&, part](float* rows, int64_t width) {
+      TokenSplit split{token_range(tokens, part, parts), [&, part](void* gathered, int64_t width) {
+                         char* rows = static_cast<char*>(gathered);
                          rows_of[size_t(part)] = rows;
                          all.arrive_and_wait();
                          for (int64_t other = 0; other < parts; ++other) {
@@ -152,7 +153,7 @@ TEST_CASE("split tokens are as computed in one piece, bit for bit") {
 TEST_CASE("a split is for one sample and nothing that is kept") {
   const Samples samples = odd();
   const std::vector<float> weights = random_weights(samples.config);
-  const TokenSplit split{{0, 143}, [](float*, int64_t) {}};
+  const TokenSplit split{{0, 143}, [](void*, int64_t) {}};
   CHECK_THROWS_WITH(samples.forward(weights.data(), 0, 2, &split), doctest::Contains("internal error"));
 }
 
