@@ -22,7 +22,7 @@ void draw(Report& report, const Queue& queue, Pipeline& pipeline, const Subject&
   const auto [h, w] = pipeline.latent_size(height, width);
   GuidedVelocity velocity(subject.model);
   const SamplingSettings settings{SamplerKind::kDdim, subject.steps, pipeline.scheduler()};
-  const TextEmbedding text = pipeline.encode(kPrompt, queue);
+  const TextEmbedding text = pipeline.encode(kPrompt);
   std::vector<float> x(size_t(pipeline.vae_config().z_dim * h * w)), x0 = x;
 
   const auto denoise = [&](const TextEmbedding& embedding) {
@@ -41,13 +41,13 @@ void draw(Report& report, const Queue& queue, Pipeline& pipeline, const Subject&
   constexpr double kSeconds = 2;
   report.add({.name = subject.name + " encode",
               .shape = cat(text.tokens, " tokens"),
-              .time = measure([&] { pipeline.encode(kPrompt, queue); }, kSeconds)});
+              .time = measure([&] { pipeline.encode(kPrompt); }, kSeconds)});
   report.add(
       {.name = subject.name + " denoise", .shape = steps, .time = measure([&] { denoise(text); }, kSeconds)});
   report.add(
       {.name = subject.name + " decode", .shape = pixels, .time = measure([&] { decode(x0); }, kSeconds)});
   const auto picture = [&] {
-    denoise(pipeline.encode(kPrompt, queue));
+    denoise(pipeline.encode(kPrompt));
     decode(x);
   };
   report.add({.name = subject.name + " picture",
@@ -61,9 +61,10 @@ void run() {
   const int threads = bench_threads();
   Report report("sampling", threads);
   const Queue queue{threads};
-  Pipeline pipeline("data/tiny-wan");
+  const Compute compute(queue);
+  Pipeline pipeline("data/tiny-wan", compute);
   const StudentConfig config = StudentConfig::load("data/student_tiny.json");
-  const TextEmbedding negative = pipeline.encode("", queue);
+  const TextEmbedding negative = pipeline.encode("");
   draw(report, queue, pipeline, {"teacher", pipeline.guided(4, 3, &negative), 25}, config.image_height,
        config.image_width);
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "wandistill/compute.h"
 #include "wandistill/flow_schedule.h"
 #include "wandistill/picture_group.h"
 #include "wandistill/wan_transformer.h"
@@ -16,8 +17,8 @@ namespace wandistill {
 /// is at least boundary_ratio * 1000, the low-noise expert below.
 struct GuidedModel {
   const WanTransformer* transformer = nullptr;
-  const float* high_noise = nullptr;  // weights
-  const float* low_noise = nullptr;   // weights; null: the first expert does it all
+  const void* high_noise = nullptr;  // weights, as the transformer takes them
+  const void* low_noise = nullptr;   // null: the first expert does it all
   double boundary_ratio = 0;
   double guidance = 1, guidance_2 = 1;      // of the high- and low-noise expert; on if `guidance` > 1
   const TextEmbedding* negative = nullptr;  // the encoded negative prompt; needed with guidance
@@ -25,27 +26,46 @@ struct GuidedModel {
   bool guided() const { return guidance > 1; }
 };
 
-/// v = v_u + g (v_c - v_u) for a batch of pictures at one noise level; keeps its work space between calls.
+/// What the network says of B pictures: v = uncond + guidance (cond - uncond), each [B, C, h, w] where the
+/// ops work. Null uncond: v = cond.
+struct GuidedOutput {
+  const float* cond;
+  const float* uncond;
+  float guidance;
+};
+
+/// Runs the experts with guidance over batches of pictures; keeps its work space between calls.
 class GuidedVelocity {
  public:
   explicit GuidedVelocity(const GuidedModel& model);
 
-  /// latents and velocity [B, C, h, w], texts B embeddings, timestep in [0, 1000] as the network is told; it
-  /// chooses the expert too. The two forwards of one picture run as a batch; pictures do not influence each
-  /// other.
-  void operator()(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float timestep,
-                  const float* latents, float* velocity, const Queue& queue);
+  /// The calls of operator() that follow are for these B pictures of latents h x w. The texts and `compute`
+  /// outlive them.
+  void start(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, const Compute& compute);
+  /// latents [B, C, h, w] where the ops work; timestep in [0, 1000] as the network is told; it chooses the
+  /// expert too. The two forwards of one picture run as a batch; pictures do not influence each other. The
+  /// output is valid until the next call.
+  GuidedOutput operator()(float timestep, const float* latents);
   const GuidedModel& model() const { return model_; }
-  /// The calls that follow draw one picture (B is 1) over this group: every member makes them with the same
-  /// arguments and gets the same velocity, the bits that a rank alone would get. The group is for this
-  /// model's guidance and this picture's tokens, and outlives the calls. Null: alone again.
+  /// The pictures that follow are drawn over this group, one at a time (B is 1): every member makes the calls
+  /// with the same arguments and gets the same velocity, the bits that a rank alone would get. The group is
+  /// for this model's guidance and this picture's tokens, and outlives the calls. Null: alone again.
   void set_group(const PictureGroup* group);
 
  private:
+  /// The passes that this rank computes, all or its half of the group's: [0, 1], [0, 2] or [1, 2].
+  Range own_passes() const;
+  void exchange_passes();
+
   GuidedModel model_;
   const PictureGroup* group_ = nullptr;
   WanActivations activations_;
-  Buffer<float> inputs_, outputs_;
+  // Of the pictures since start():
+  const Compute* compute_ = nullptr;
+  TextBatch text_;
+  WanInput input_{};
+  int64_t pictures_ = 0, picture_size_ = 0;        // B, and C h w
+  OpBuffer<float> latents_, timesteps_, outputs_;  // [own passes, B, C, h, w], [own passes, B], [passes, ...]
 };
 
 enum class SamplerKind { kDdim, kUniPc };
@@ -58,14 +78,14 @@ struct SamplingSettings {
   SchedulerConfig scheduler;  // shift, and UniPC's order and correctors
 };
 
-/// Called before step i leaves x: sigma, x and velocity [B, C, h, w] at that point. False ends the sampling
-/// early.
-using SamplingStep = std::function<bool(int64_t i, float sigma, const float* x, const float* velocity)>;
+/// Called before step i leaves x [B, C, h, w] (where the ops work): sigma, x and the network's output at that
+/// point. False ends the sampling early.
+using SamplingStep = std::function<bool(int64_t i, float sigma, const float* x, const GuidedOutput& output)>;
 
-/// Takes x [B, C, h, w] from noise to x0. False if `on_step` ended it. Over a group, every member calls this
-/// with the same noise, and `on_step` says the same on each.
+/// Takes x [B, C, h, w], in the host's memory, from noise to x0. False if `on_step` ended it. Over a group,
+/// every member calls this with the same noise, and `on_step` says the same on each.
 bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
                     std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
-                    const Queue& queue, const SamplingStep& on_step = {});
+                    const Compute& compute, const SamplingStep& on_step = {});
 
 }  // namespace wandistill

@@ -25,6 +25,9 @@ class OpBuffer {
       host_ = Buffer<T>(count);
   }
 
+  /// Host memory of another owner.
+  explicit OpBuffer(Buffer<T> host) : host_(std::move(host)) {}
+
   T* data() { return device_.data() ? device_.data() : host_.data(); }
   const T* data() const { return device_.data() ? device_.data() : host_.data(); }
   int64_t size() const { return device_.size() + host_.size(); }

@@ -10,6 +10,7 @@
 #include "wandistill/ops/ddim_update.h"
 #include "wandistill/ops/gaussian.h"
 #include "wandistill/ops/gelu_gated.h"
+#include "wandistill/ops/guidance.h"
 #include "wandistill/ops/layer_norm.h"
 #include "wandistill/ops/matmul.h"
 #include "wandistill/ops/modulation.h"
@@ -58,6 +59,7 @@ struct OpsOf {
   AdamW<T>* adamw;
   // Sampling
   Gaussian* gaussian;
+  Guidance* guidance;
   DdimUpdate* ddim_update;
   UnipcUpdate* unipc_update;
   // The VAE decoder

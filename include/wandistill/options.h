@@ -38,8 +38,9 @@ struct TrainOptions {
   std::string student_config;
   std::string data_path;  // a text file, one prompt per line
   std::string output_dir;
-  std::string device = "auto";
-  bool distributed = false;  // accepted: the world size is MPI's
+  std::string device = "auto";            // auto | cpu | cuda | simt
+  std::string student_dtype = "float32";  // of weights and activations on a device: float32 | bfloat16
+  bool distributed = false;               // accepted: the world size is MPI's
   uint64_t seed = 0;
 
   std::string cache_dir;      // empty: output_dir/cache

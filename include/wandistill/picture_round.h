@@ -47,6 +47,6 @@ struct RoundResult {
 /// rank, prompt and reason and its rank goes on. A signal (on any rank) ends the round within one denoising
 /// step. `progress`, on rank 0 only, counts the pictures of all ranks; may be null.
 RoundResult draw_pictures(Session& session, const PictureRound& round, const PictureOptions& options,
-                          const StopSignals& stop, const Queue& queue, Progress* progress = nullptr);
+                          const StopSignals& stop, const Compute& compute, Progress* progress = nullptr);
 
 }  // namespace wandistill

@@ -20,8 +20,8 @@ namespace wandistill {
 class Pipeline {
  public:
   /// A folder, or a name in the local Hugging Face cache. Reads the configs and checks that the parts fit
-  /// together; weights are read when first asked for.
-  explicit Pipeline(const std::string& name);
+  /// together; weights are read when first asked for. The experts compute in `dtype`. compute outlives this.
+  Pipeline(const std::string& name, const Compute& compute, Dtype dtype = Dtype::kFloat32);
 
   const std::filesystem::path& folder() const { return index_.folder; }
   const ModelIndex& index() const { return index_; }
@@ -31,9 +31,12 @@ class Pipeline {
   bool two_experts() const;
 
   /// The prompt cleaned, tokenised and encoded.
-  TextEmbedding encode(const std::string& prompt, const Queue& queue);
+  TextEmbedding encode(const std::string& prompt);
   /// The experts with their guidance; `negative` must outlive the result.
   GuidedModel guided(double guidance, double guidance_2, const TextEmbedding* negative);
+  /// The weights of the expert that sees most of the sigmas (the low-noise one, if there are two), on the
+  /// host.
+  Buffer<float> main_expert() const;
   const WanVaeDecoder& vae(VaeDtype dtype = VaeDtype::kFloat32);
   /// Frees the weights of the text encoder, the VAE and the experts; they are read again when asked for.
   void release_text_encoder() { encoder_.reset(); }
@@ -48,6 +51,10 @@ class Pipeline {
   uint64_t fingerprint() const;
 
  private:
+  ModelWeights load_expert(const char* part) const;
+
+  const Compute& compute_;
+  Dtype dtype_;
   ModelIndex index_;
   SchedulerConfig scheduler_;
   WanTransformer transformer_;
@@ -55,7 +62,7 @@ class Pipeline {
   std::optional<Tokenizer> tokenizer_;
   std::optional<Umt5Encoder> encoder_;
   std::optional<WanVaeDecoder> vae_;
-  Buffer<float> high_noise_, low_noise_;
+  ModelWeights high_noise_, low_noise_;
 };
 
 }  // namespace wandistill

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "wandistill/guided_sampler.h"
+#include "wandistill/wan_transformer.h"
 
 namespace wandistill {
 
@@ -32,9 +32,9 @@ struct Calibration {
   std::vector<const TextEmbedding*> texts;  // [n]
 };
 
-/// The student's weights, laid out as student.layout() says; the same on any number of threads. One expert is
-/// projected: the low-noise one, which sees most of the sigmas, if there are two. Guidance is not used.
-/// projection_factor scales the projected matrices (not biases, norms and tables).
+/// The student's weights, laid out as student.layout() says; the same on any number of threads. It is
+/// computed on the host, from the weights of one expert of the teacher. projection_factor scales the
+/// projected matrices (not biases, norms and tables).
 ///
 /// The student may have fewer layers, heads, feed-forward units and a smaller head dim than the teacher; more
 /// of any is an error that names it, and so are other text, timestep, latent or patch sizes. Of a wider head,
@@ -45,8 +45,8 @@ struct Calibration {
 /// tenth more for measuring; then two eigenvalue decompositions of [C, C], on one thread. For C = 5120 these
 /// take 3 to 4 minutes each and 1 GB; the measured pass holds about 10 L C + 2 L F floats, 1.1 GB at L =
 /// 4096.
-Buffer<float> initial_student(InitKind kind, const GuidedModel& teacher, const WanTransformer& student,
-                              double projection_factor, const Calibration& calibration, uint64_t seed,
-                              const Queue& queue);
+Buffer<float> initial_student(InitKind kind, const WanTransformer& teacher, const float* expert,
+                              const WanTransformer& student, double projection_factor,
+                              const Calibration& calibration, uint64_t seed, const Queue& queue);
 
 }  // namespace wandistill

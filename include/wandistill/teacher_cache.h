@@ -87,6 +87,6 @@ class TeacherCache {
 /// computed is kept.
 bool fill_teacher_cache(Session& session, const std::filesystem::path& folder, const CacheSettings& settings,
                         Pipeline& teacher, const std::vector<std::string>& prompts, int64_t repetitions,
-                        int64_t batch, const StopSignals& stop, const Queue& queue);
+                        int64_t batch, const StopSignals& stop, const Compute& compute);
 
 }  // namespace wandistill

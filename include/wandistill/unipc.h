@@ -5,10 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "wandistill/buffer.h"
+#include "wandistill/compute.h"
 #include "wandistill/flow_schedule.h"
 #include "wandistill/ops/unipc_update.h"
-#include "wandistill/queue.h"
 
 namespace wandistill {
 
@@ -25,8 +24,8 @@ class UniPC {
   float timestep(int64_t i) const { return static_cast<float>(timesteps_.at(static_cast<size_t>(i))); }
 
   /// Takes x [n] from sigmas()[i] to sigmas()[i + 1], given the guided velocity [n] that the network
-  /// predicted for x.
-  void step(int64_t i, const float* velocity, float* x, int64_t n, const Queue& queue);
+  /// predicted for x, both where the ops work.
+  void step(int64_t i, const float* velocity, float* x, int64_t n, const Compute& compute);
 
  private:
   /// The solver of this order from point `from` to the next, as a combination of x at `from` and the x0
@@ -40,10 +39,10 @@ class UniPC {
   SchedulerConfig config_;
   std::vector<float> sigmas_;
   std::vector<int64_t> timesteps_;
-  int64_t next_ = 0;               ///< the step that comes next
-  int64_t previous_order_ = 0;     ///< of the last predictor: the corrector takes the same
-  std::vector<Buffer<float>> x0_;  ///< ring: step i's prediction lies in slot i % size
-  Buffer<float> last_;             ///< the corrected x of the previous step
+  int64_t next_ = 0;                 ///< the step that comes next
+  int64_t previous_order_ = 0;       ///< of the last predictor: the corrector takes the same
+  std::vector<OpBuffer<float>> x0_;  ///< ring: step i's prediction lies in slot i % size
+  OpBuffer<float> last_;             ///< the corrected x of the previous step
 };
 
 }  // namespace wandistill

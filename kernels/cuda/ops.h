@@ -8,6 +8,7 @@ namespace wandistill::WD_KERNELS {
 
 // clang-format off
 template <class T> void add_gelu(OpsOf<T>& ops);
+template <class T> void add_guidance(OpsOf<T>& ops);
 template <class T> void add_layer_norm(OpsOf<T>& ops);
 // clang-format on
 

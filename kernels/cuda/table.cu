@@ -9,6 +9,7 @@ const OpsOf<T>& kernel_ops() {
   static const OpsOf<T> table = [] {
     OpsOf<T> ops{};
     add_gelu(ops);
+    add_guidance(ops);
     add_layer_norm(ops);
     return ops;
   }();

@@ -48,9 +48,9 @@ SampleLine::SampleLine()
 
   set.group("Run");
   declare_pictures(set, o.pictures);
-  set.add("device", &o.device, "", "this build has the CPU backend")->choices({"auto", "cpu", "cuda"});
+  declare_device(set, &o.device);
   set.add("dtype", &o.dtype, "", "for computing on a GPU; the CPU computes in float32 whatever this says")
-      ->choices({"float32", "float16", "bfloat16"});
+      ->choices({"float32", "bfloat16"});
 }
 
 bool SampleLine::parse(const std::vector<std::string>& arguments) {
@@ -70,7 +70,6 @@ bool SampleLine::parse(const std::vector<std::string>& arguments) {
   }
   if ((options.height == 0) != (options.width == 0))
     usage_error("--height and --width go together; or give --image_size");
-  check_device(options.device);
   return true;
 }
 

@@ -50,8 +50,11 @@ Prepared prepare(const std::vector<std::string>& arguments) {
               "; wandistill --help lists them");
 }
 
-void check_device(const std::string& device) {
-  if (device == "cuda") usage_error("--device cuda: this build has no CUDA backend; use cpu, or auto");
+void declare_device(OptionSet& set, std::string* device) {
+  set.add("device", device, "",
+          "cuda: a GPU per local rank; cpu; simt: the CUDA kernels run by the CPU, slowly, to check them; "
+          "auto: GPUs where there are any")
+      ->choices({"auto", "cpu", "cuda", "simt"});
 }
 
 void require_option(const std::string& name, const std::string& value) {

@@ -55,8 +55,8 @@ struct SampleLine {
 void declare_pictures(OptionSet& set, PictureOptions& options);
 /// Declares --vae_dtype and --vae_tile_rows.
 void declare_vae(OptionSet& set, std::string* dtype, int64_t* tile_rows);
-/// UsageError for a device that this build does not have.
-void check_device(const std::string& device);
+/// Declares --device.
+void declare_device(OptionSet& set, std::string* device);
 /// UsageError where an option without which nothing can be done is missing.
 void require_option(const std::string& name, const std::string& value);
 /// Rank 0 prints the effective options with a heading.

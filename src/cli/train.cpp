@@ -23,7 +23,7 @@ void declare_teacher(OptionSet& set, TeacherOptions& o) {
   set.add("teacher_dtype", &o.teacher_dtype, "",
           "for computing the teacher on a GPU; the CPU computes in float32 whatever this says, and weights "
           "are read in whatever dtype the files have")
-      ->choices({"float32", "float16", "bfloat16"});
+      ->choices({"float32", "bfloat16"});
   set.add("teacher_steps", &o.teacher_steps, "N", "denoising steps per trajectory")->limits(at_least(1));
   set.add("teacher_sampler", &o.teacher_sampler, "", "how the teacher samples")->choices({"ddim", "unipc"});
   set.add("guidance", &o.guidance, "G", "guidance of the high-noise expert; 1 is none")->limits(at_least(0));
@@ -119,7 +119,12 @@ void declare_samples(OptionSet& set, TrainOptions& o) {
 
 void declare_run(OptionSet& set, TrainOptions& o) {
   set.group("Run");
-  set.add("device", &o.device, "", "this build has the CPU backend")->choices({"auto", "cpu", "cuda"});
+  declare_device(set, &o.device);
+  set.add("student_dtype", &o.student_dtype, "",
+          "of the student's weights and activations on a GPU, beside float32 masters; the CPU computes in "
+          "float32 "
+          "whatever this says")
+      ->choices({"float32", "bfloat16"});
   set.add("distributed", &o.distributed,
           "accepted and without effect: a run is distributed over the ranks that mpirun or srun starts, the "
           "world size is MPI's");
@@ -151,7 +156,6 @@ bool TrainLine::parse(const std::vector<std::string>& arguments) {
   require_option("teacher_path", options.teacher.teacher_path);
   require_option("student_config", options.student_config);
   require_option("data_path", options.data_path);
-  check_device(options.device);
   return true;
 }
 

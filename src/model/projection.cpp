@@ -103,18 +103,15 @@ InitKind parse_init(const std::string& name) {
   fail("unknown initialisation '", name, "'; expected slice, pca or random");
 }
 
-Buffer<float> initial_student(InitKind kind, const GuidedModel& teacher, const WanTransformer& student,
-                              double projection_factor, const Calibration& calibration, uint64_t seed,
-                              const Queue& queue) {
+Buffer<float> initial_student(InitKind kind, const WanTransformer& teacher, const float* expert,
+                              const WanTransformer& student, double projection_factor,
+                              const Calibration& calibration, uint64_t seed, const Queue& queue) {
   if (kind == InitKind::kRandom) return random_weights(student.layout(), seed);
-  const WanTransformer& transformer = *teacher.transformer;
-  refuse_misfit(transformer.config(), student.config());
-  refuse_bad(calibration, transformer.config());
-  const float* expert = teacher.low_noise ? teacher.low_noise : teacher.high_noise;
+  refuse_misfit(teacher.config(), student.config());
+  refuse_bad(calibration, teacher.config());
   const TeacherStatistics statistics = measure_teacher(
-      transformer, expert, chosen_layers(transformer.config().layers, student.config().layers), calibration,
-      queue);
-  Buffer<float> weights = reduce_teacher(kind, transformer, expert, statistics, student, calibration, queue);
+      teacher, expert, chosen_layers(teacher.config().layers, student.config().layers), calibration, queue);
+  Buffer<float> weights = reduce_teacher(kind, teacher, expert, statistics, student, calibration, queue);
   for (const ParameterInfo& p : student.layout().parameters())
     if (p.name.ends_with(".weight") && !contains(p.name, "norm"))
       for (int64_t i = p.offset; i < p.offset + p.size; ++i) weights[i] *= float(projection_factor);

@@ -1,5 +1,6 @@
 #include <set>
 
+#include "wandistill/compute.h"
 #include "wandistill/safetensors.h"
 #include "wandistill/wan_transformer.h"
 
@@ -12,6 +13,18 @@ bool allowed(const std::string& name) {
 }
 
 }  // namespace
+
+ModelWeights load_wan_weights(const std::filesystem::path& folder, const ParameterLayout& layout,
+                              const Compute& compute, Dtype dtype) {
+  const SafetensorsFolder files(folder, "diffusion_pytorch_model");
+  std::set<std::string> known;
+  ModelWeights weights(compute, dtype, layout, [&](const ParameterInfo& p, float* out) {
+    files.read(p.name, p.shape, out);
+    known.insert(p.name);
+  });
+  files.refuse_unknown(known, allowed);
+  return weights;
+}
 
 Buffer<float> load_wan_weights(const std::filesystem::path& folder, const ParameterLayout& layout) {
   const SafetensorsFolder files(folder, "diffusion_pytorch_model");

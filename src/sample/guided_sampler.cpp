@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "wandistill/error.h"
-#include "wandistill/ops/ddim_update.h"
 #include "wandistill/unipc.h"
 
 namespace wandistill {
@@ -19,40 +18,60 @@ void GuidedVelocity::set_group(const PictureGroup* group) {
   group_ = group;
 }
 
-void GuidedVelocity::operator()(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w,
-                                float timestep, const float* latents, float* velocity, const Queue& queue) {
+Range GuidedVelocity::own_passes() const {
+  if (group_ && group_->splits_passes()) return {group_->pass(), group_->pass() + 1};
+  return {0, model_.guided() ? 2 : 1};
+}
+
+void GuidedVelocity::start(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w,
+                           const Compute& compute) {
   const WanConfig& config = model_.transformer->config();
   WD_REQUIRE(!group_ || (texts.size() == 1 && group_->tokens() == config.tokens(h, w)));
-  const int64_t B = int64_t(texts.size()), passes = model_.guided() ? 2 : 1;
-  const int64_t in = config.in_channels * h * w, out = config.out_channels * h * w;
-  const bool low = model_.low_noise && double(timestep) < model_.boundary_ratio * 1000;
-  const float* weights = low ? model_.low_noise : model_.high_noise;
+  WD_REQUIRE(config.in_channels == config.out_channels);
+  compute_ = &compute;
+  pictures_ = int64_t(texts.size());
+  picture_size_ = config.in_channels * h * w;
 
-  // The passes that this rank computes: all, or its half of the group's one.
-  const bool half = group_ && group_->splits_passes();
-  const int64_t first = half ? group_->pass() : 0, own = half ? 1 : passes;
+  const Range own = own_passes();
   std::vector<const TextEmbedding*> all;
-  for (int64_t pass = first; pass < first + own; ++pass)
+  for (int64_t pass = own.begin; pass < own.end; ++pass)
     for (const TextEmbedding* text : texts) all.push_back(pass == 0 ? text : model_.negative);
-  const TextBatch text = TextBatch::pack(all, config.text_dim);
-  const std::vector<float> timesteps(all.size(), timestep);
-  if (inputs_.size() < own * B * in) inputs_ = Buffer<float>(own * B * in);
-  if (outputs_.size() < passes * B * out) outputs_ = Buffer<float>(passes * B * out);
-  for (int64_t pass = 0; pass < own; ++pass)
-    std::copy(latents, latents + B * in, inputs_.data() + pass * B * in);
-  model_.transformer->forward(
-      weights, {h, w, inputs_.data(), timesteps.data(), &text, group_ ? group_->split() : nullptr},
-      activations_, outputs_.data() + first * B * out, queue);
-  if (half) group_->exchange_passes(outputs_.data(), out);
+  text_ = TextBatch::pack(all, config.text_dim);
 
-  const float g = float(low ? model_.guidance_2 : model_.guidance);
-  const float* conditional = outputs_.data();
-  const float* unconditional = outputs_.data() + B * out;
-  if (passes == 1)
-    std::copy(conditional, conditional + B * out, velocity);
-  else
-    for (int64_t i = 0; i < B * out; ++i)
-      velocity[i] = unconditional[i] + g * (conditional[i] - unconditional[i]);
+  const auto reserve = [&](OpBuffer<float>& buffer, int64_t count) {
+    if (buffer.size() >= count) return;
+    buffer = {};  // give back first
+    buffer = OpBuffer<float>(compute, count);
+  };
+  reserve(latents_, own.size() * pictures_ * picture_size_);
+  reserve(timesteps_, own.size() * pictures_);
+  reserve(outputs_, (model_.guided() ? 2 : 1) * pictures_ * picture_size_);
+  input_ = {h, w, latents_.data(), timesteps_.data(), &text_, group_ ? group_->split() : nullptr};
+  model_.transformer->prepare(input_, activations_, compute);
+}
+
+GuidedOutput GuidedVelocity::operator()(float timestep, const float* latents) {
+  const bool low = model_.low_noise && double(timestep) < model_.boundary_ratio * 1000;
+  const Range own = own_passes();
+  const int64_t n = pictures_ * picture_size_;
+  for (int64_t pass = 0; pass < own.size(); ++pass) copy(*compute_, latents_.data() + pass * n, latents, n);
+  const std::vector<float> timesteps(size_t(own.size() * pictures_), timestep);
+  upload(*compute_, timesteps_.data(), timesteps.data(), int64_t(timesteps.size()));
+  model_.transformer->forward_prepared(low ? model_.low_noise : model_.high_noise, input_, activations_,
+                                       outputs_.data() + own.begin * n, *compute_);
+  if (group_ && group_->splits_passes()) exchange_passes();
+  return {outputs_.data(), model_.guided() ? outputs_.data() + n : nullptr,
+          float(low ? model_.guidance_2 : model_.guidance)};
+}
+
+/// The other half's pass of the group's one picture.
+void GuidedVelocity::exchange_passes() {
+  if (compute_->on_host()) return group_->exchange_passes(outputs_.data(), picture_size_);
+  Buffer<float> host(2 * picture_size_);
+  const int64_t own = own_passes().begin * picture_size_;
+  download(*compute_, host.data() + own, outputs_.data() + own, picture_size_);
+  group_->exchange_passes(host.data(), picture_size_);
+  upload(*compute_, outputs_.data(), host.data(), host.size());
 }
 
 SamplerKind parse_sampler(const std::string& name) {
@@ -62,23 +81,35 @@ SamplerKind parse_sampler(const std::string& name) {
 }
 
 bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
-                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
-                    const Queue& queue, const SamplingStep& on_step) {
+                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* host_x,
+                    const Compute& compute, const SamplingStep& on_step) {
   const int64_t n = int64_t(texts.size()) * velocity.model().transformer->config().out_channels * h * w;
-  Buffer<float> v(n);
+  OpBuffer<float> x(compute, n), guided;
+  upload(compute, x.data(), host_x, n);
   std::optional<UniPC> unipc;
-  if (settings.sampler == SamplerKind::kUniPc) unipc.emplace(settings.scheduler, settings.steps);
+  if (settings.sampler == SamplerKind::kUniPc) {
+    unipc.emplace(settings.scheduler, settings.steps);
+    guided = OpBuffer<float>(compute, n);
+  }
   const std::vector<SchedulePoint> schedule = flow_schedule(settings.steps, settings.scheduler.flow_shift);
+  velocity.start(texts, h, w, compute);
   for (int64_t i = 0; i < settings.steps; ++i) {
     const SchedulePoint& from = schedule[size_t(i)];
-    velocity(texts, h, w, unipc ? unipc->timestep(i) : from.timestep, x, v.data(), queue);
-    if (on_step && !on_step(i, from.sigma, x, v.data())) return false;
-    if (unipc)
-      unipc->step(i, v.data(), x, n, queue);
-    else
-      cpu::ddim_update(n, {.from = from, .to = schedule[size_t(i) + 1]}, v.data(), nullptr, nullptr, x,
-                       queue);
+    const GuidedOutput output = velocity(unipc ? unipc->timestep(i) : from.timestep, x.data());
+    if (on_step && !on_step(i, from.sigma, x.data(), output)) return false;
+    if (unipc) {
+      const float* v = output.cond;
+      if (output.uncond) {
+        compute.ops->guidance(n, output.guidance, output.cond, output.uncond, guided.data(), compute);
+        v = guided.data();
+      }
+      unipc->step(i, v, x.data(), n, compute);
+    } else {
+      const DdimStep step{.from = from, .to = schedule[size_t(i) + 1], .guidance = output.guidance};
+      compute.ops->ddim_update(n, step, output.cond, output.uncond, nullptr, x.data(), compute);
+    }
   }
+  download(compute, host_x, x.data(), n);
   return true;
 }
 

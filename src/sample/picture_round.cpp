@@ -27,11 +27,11 @@ double now() {
 class Drawing {
  public:
   Drawing(Session& session, const PictureRound& round, const PictureOptions& options, const StopSignals& stop,
-          const Queue& queue, Progress* progress)
+          const Compute& compute, Progress* progress)
       : session_(session),
         round_(round),
         stop_(stop),
-        queue_(queue),
+        compute_(compute),
         progress_(progress),
         faults_(session.rank()),
         limits_(round_limits(session, round, options)),
@@ -115,7 +115,8 @@ class Drawing {
         std::vector<float> x0(x.begin() + int64_t(i) * n, x.begin() + int64_t(i + 1) * n);
         check_latents(prompts[i], x0);
         session_.board().post(cat("prompt ", prompts[i], ", decoding"));
-        Image image = decode_picture(*round_.vae, x0.data(), round_.h, round_.w, queue_, limits_.tile_rows);
+        Image image =
+            decode_picture(*round_.vae, x0.data(), round_.h, round_.w, compute_.host(), limits_.tile_rows);
         write(prompts[i], std::move(image), x0,
               {.batch = int64_t(prompts.size()),
                .denoise_seconds = seconds,
@@ -187,14 +188,14 @@ class Drawing {
         cat("prompt ", prompts.front(),
             prompts.size() > 1 ? cat(" and ", prompts.size() - 1, " more") : std::string());
     double step_start = now();
-    const auto on_step = [&](int64_t i, float, const float*, const float*) {
+    const auto on_step = [&](int64_t i, float, const float*, const GuidedOutput&) {
       faults_.after_step(now() - step_start);
       step_start = now();
       session_.board().post(cat(whom, ", denoising step ", i + 1, " of ", round_.sampling.steps));
       show_progress();
       return !stop();
     };
-    return sample_latents(velocity_, round_.sampling, texts, round_.h, round_.w, x, queue_, on_step);
+    return sample_latents(velocity_, round_.sampling, texts, round_.h, round_.w, x, compute_, on_step);
   }
 
   void check_latents(int64_t prompt, std::vector<float>& x0) const {
@@ -207,7 +208,7 @@ class Drawing {
   std::vector<uint8_t> decode_band(const PictureGroup& group, const std::vector<float>& x0) const {
     const auto border = [&](int64_t member) { return round_.h * member / group.size(); };
     return decode_picture_rows(*round_.vae, x0.data(), round_.h, round_.w, border(group.rank()),
-                               border(group.rank() + 1), queue_, limits_.tile_rows);
+                               border(group.rank() + 1), compute_.host(), limits_.tile_rows);
   }
 
   /// The measured part of a record.
@@ -288,7 +289,7 @@ class Drawing {
   Session& session_;
   const PictureRound& round_;
   const StopSignals& stop_;
-  Queue queue_;
+  const Compute& compute_;
   Progress* progress_;
   Faults faults_;
   RoundLimits limits_;
@@ -308,8 +309,8 @@ int64_t RoundResult::missing() const {
 }
 
 RoundResult draw_pictures(Session& session, const PictureRound& round, const PictureOptions& options,
-                          const StopSignals& stop, const Queue& queue, Progress* progress) {
-  RoundResult result = Drawing(session, round, options, stop, queue, progress)
+                          const StopSignals& stop, const Compute& compute, Progress* progress) {
+  RoundResult result = Drawing(session, round, options, stop, compute, progress)
                            .run(parse_distribution(options.sample_distribution));
   result.stopped = session.any(stop.requested() || session.board().stop_raised());
   return result;

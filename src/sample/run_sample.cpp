@@ -62,13 +62,13 @@ class LatentsFile {
 class SampleJob {
  public:
   SampleJob(Session& session, const SampleOptions& options)
-      : session_(session), options_(options), queue_{session.threads()} {}
+      : session_(session), options_(options), device_(session, options.device), compute_(device_.compute()) {}
 
   int run() {
     session_.set_collective_timeout(options_.pictures.fence_timeout);
     session_.collectively([&] { open(); });
     Progress progress("sample:", int64_t(prompts_.size()), "pictures", session_.is_root());
-    const RoundResult result = draw_pictures(session_, round_, options_.pictures, stop_, queue_,
+    const RoundResult result = draw_pictures(session_, round_, options_.pictures, stop_, compute_,
                                              session_.is_root() ? &progress : nullptr);
     progress.finish();
     leave_records(result);
@@ -77,7 +77,7 @@ class SampleJob {
 
  private:
   void open() {
-    model_.emplace(options_.model);
+    model_.emplace(options_.model, compute_, parse_dtype(options_.dtype));
     prompts_ = options_.prompt_file.empty() ? options_.prompts : read_prompts(options_.prompt_file);
     const bool teacher = model_->two_experts();
     guidance_ = options_.guidance >= 0 ? options_.guidance : teacher ? 4 : 1;
@@ -100,7 +100,7 @@ class SampleJob {
              " prompts; expected one for all, or one for each");
     }
     // Without guidance too: a text encoder that is not whole is an error here, not every prompt's.
-    negative_ = model_->encode(options_.negative_prompt, queue_);
+    negative_ = model_->encode(options_.negative_prompt);
     make_directories(options_.out);
     describe_round();
   }
@@ -113,7 +113,7 @@ class SampleJob {
     round_.h = h_;
     round_.w = w_;
     round_.prompts = prompts_;
-    round_.text = [this](int64_t prompt) { return model_->encode(prompts_[size_t(prompt)], queue_); };
+    round_.text = [this](int64_t prompt) { return model_->encode(prompts_[size_t(prompt)]); };
     round_.noise = [this](int64_t prompt) {
       if (noise_) return noise_->read(noise_->count() == 1 ? 0 : prompt);
       std::vector<float> x(size_t(model_->vae_config().z_dim * h_ * w_), 0.0f);
@@ -168,7 +168,8 @@ class SampleJob {
 
   Session& session_;
   const SampleOptions& options_;
-  Queue queue_;
+  const ComputeDevice device_;
+  const Compute& compute_;
   StopSignals stop_;
   std::optional<Pipeline> model_;
   std::optional<LatentsFile> noise_;

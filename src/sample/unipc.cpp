@@ -91,12 +91,12 @@ UniPC::Solution UniPC::solve(int64_t from, int64_t order, bool correct) const {
   return solution;
 }
 
-void UniPC::step(int64_t i, const float* velocity, float* x, int64_t n, const Queue& queue) {
+void UniPC::step(int64_t i, const float* velocity, float* x, int64_t n, const Compute& compute) {
   WD_REQUIRE(i == next_ && i < steps());
   const int64_t slots = config_.solver_order + 1;
   if (i == 0) {
-    last_ = Buffer<float>(n);
-    for (int64_t slot = 0; slot < slots; ++slot) x0_.emplace_back(n);
+    last_ = OpBuffer<float>(compute, n);
+    for (int64_t slot = 0; slot < slots; ++slot) x0_.emplace_back(compute, n);
   }
   WD_REQUIRE(last_.size() == n);
 
@@ -117,7 +117,7 @@ void UniPC::step(int64_t i, const float* velocity, float* x, int64_t n, const Qu
 
   const float* history[UnipcStep::kMaxHistory] = {};
   for (int k = 0; k < update.history; ++k) history[k] = x0_[(i - 1 - k) % slots].data();
-  cpu::unipc_update(n, update, velocity, history, x0_[i % slots].data(), last_.data(), x, queue);
+  compute.ops->unipc_update(n, update, velocity, history, x0_[i % slots].data(), last_.data(), x, compute);
   previous_order_ = order;
   ++next_;
 }

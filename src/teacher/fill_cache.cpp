@@ -31,7 +31,8 @@ class ShardBuilder {
 
   /// Runs the sampler for these items as one batch and keeps the trajectories.
   void add(const std::vector<CacheItem>& items, const std::vector<TextEmbedding>& texts,
-           GuidedVelocity& velocity, const SamplingSettings& sampling, uint64_t seed, const Queue& queue) {
+           GuidedVelocity& velocity, const SamplingSettings& sampling, uint64_t seed,
+           const Compute& compute) {
     const int64_t B = int64_t(items.size()), first = count();
     latents_.resize(size_t((first + B) * points_ * size_));
     velocities_.resize(latents_.size());
@@ -43,13 +44,22 @@ class ShardBuilder {
       text.push_back(&texts[size_t(b)]);
     }
     sigmas_.clear();
-    sample_latents(velocity, sampling, text, picture_[1], picture_[2], x.data(), queue,
-                   [&](int64_t i, float sigma, const float* at, const float* v) {
+    sample_latents(velocity, sampling, text, picture_[1], picture_[2], x.data(), compute,
+                   [&](int64_t i, float sigma, const float* at, const GuidedOutput& output) {
                      sigmas_.push_back(sigma);
+                     const int64_t n = B * size_;
+                     Buffer<float> latents(n), cond(n), uncond(output.uncond ? n : 0);
+                     download(compute, latents.data(), at, n);
+                     download(compute, cond.data(), output.cond, n);
+                     if (output.uncond) {
+                       download(compute, uncond.data(), output.uncond, n);
+                       ref::guidance(n, output.guidance, cond.data(), uncond.data(), cond.data(),
+                                     compute.host());
+                     }
                      for (int64_t b = 0; b < B; ++b) {
                        const size_t to = size_t(((first + b) * points_ + i) * size_);
-                       std::copy(at + b * size_, at + (b + 1) * size_, latents_.begin() + int64_t(to));
-                       std::copy(v + b * size_, v + (b + 1) * size_, velocities_.begin() + int64_t(to));
+                       std::copy_n(latents.data() + b * size_, size_, latents_.begin() + int64_t(to));
+                       std::copy_n(cond.data() + b * size_, size_, velocities_.begin() + int64_t(to));
                      }
                      return true;
                    });
@@ -122,7 +132,7 @@ class ShardBuilder {
 
 bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSettings& settings,
                         Pipeline& teacher, const std::vector<std::string>& prompts, int64_t repetitions,
-                        int64_t batch, const StopSignals& stop, const Queue& queue) {
+                        int64_t batch, const StopSignals& stop, const Compute& compute) {
   std::vector<CacheItem> missing;
   session.collectively([&] {
     make_directories(folder);
@@ -140,7 +150,7 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
 
   session.collectively([&] {
     const auto [h, w] = teacher.latent_size(settings.height, settings.width);
-    const TextEmbedding negative = teacher.encode(settings.negative_prompt, queue);
+    const TextEmbedding negative = teacher.encode(settings.negative_prompt);
     GuidedVelocity velocity(teacher.guided(settings.guidance, settings.guidance_2, &negative));
     SamplingSettings sampling{parse_sampler(settings.sampler), settings.steps, teacher.scheduler()};
     sampling.scheduler.flow_shift = settings.flow_shift;
@@ -156,9 +166,9 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
       std::vector<TextEmbedding> texts;
       for (; i < mine.size() && int64_t(items.size()) < batch; ++i) {
         items.push_back(mine[i]);
-        texts.push_back(teacher.encode(mine[i].prompt, queue));
+        texts.push_back(teacher.encode(mine[i].prompt));
       }
-      shard.add(items, texts, velocity, sampling, settings.seed, queue);
+      shard.add(items, texts, velocity, sampling, settings.seed, compute);
       if (shard.full()) shard.write();
       progress.advance(int64_t(items.size()));
     }

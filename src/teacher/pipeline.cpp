@@ -11,10 +11,12 @@
 namespace wandistill {
 namespace fs = std::filesystem;
 
-Pipeline::Pipeline(const std::string& name)
-    : index_(ModelIndex::load(resolve_model_folder(name))),
+Pipeline::Pipeline(const std::string& name, const Compute& compute, Dtype dtype)
+    : compute_(compute),
+      dtype_(dtype),
+      index_(ModelIndex::load(resolve_model_folder(name))),
       scheduler_(SchedulerConfig::load(folder().string())),
-      transformer_(WanConfig::load(folder() / "transformer")),
+      transformer_(compute.transformer(WanConfig::load(folder() / "transformer"), dtype)),
       vae_config_(WanVaeConfig::load(folder() / "vae")) {
   const WanConfig& config = transformer_.config();
   if (config.in_channels != vae_config_.z_dim || config.out_channels != vae_config_.z_dim)
@@ -33,19 +35,28 @@ bool Pipeline::two_experts() const {
   return index_.has_transformer_2 && index_.boundary_ratio.has_value();
 }
 
-TextEmbedding Pipeline::encode(const std::string& prompt, const Queue& queue) {
+TextEmbedding Pipeline::encode(const std::string& prompt) {
   if (!tokenizer_) tokenizer_.emplace(folder() / "tokenizer");
   if (!encoder_) encoder_.emplace(folder() / "text_encoder");
   const std::vector<int32_t> ids = tokenizer_->encode(clean_prompt(prompt), kTextPositions);
   TextEmbedding embedding{int64_t(ids.size()), std::vector<float>(ids.size() * size_t(encoder_->width()))};
-  encoder_->encode(ids, embedding.rows.data(), queue);
+  encoder_->encode(ids, embedding.rows.data(), compute_.host());
   return embedding;
+}
+
+ModelWeights Pipeline::load_expert(const char* part) const {
+  return load_wan_weights(folder() / part, transformer_.layout(), compute_, dtype_);
+}
+
+Buffer<float> Pipeline::main_expert() const {
+  return load_wan_weights(folder() / (two_experts() ? "transformer_2" : "transformer"),
+                          transformer_.layout());
 }
 
 GuidedModel Pipeline::guided(double guidance, double guidance_2, const TextEmbedding* negative) {
   if (high_noise_.empty()) {
-    high_noise_ = load_wan_weights(folder() / "transformer", transformer_.layout());
-    if (two_experts()) low_noise_ = load_wan_weights(folder() / "transformer_2", transformer_.layout());
+    high_noise_ = load_expert("transformer");
+    if (two_experts()) low_noise_ = load_expert("transformer_2");
   }
   return {.transformer = &transformer_,
           .high_noise = high_noise_.data(),

@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 EpochSamples::EpochSamples(Session& session, Pipeline& pipeline, const TrainOptions& options,
                            std::vector<std::string> prompts, fs::path folder, fs::path metrics, int64_t h,
-                           int64_t w, const StopSignals& stop, const Queue& queue)
+                           int64_t w, const StopSignals& stop, const Compute& compute)
     : session_(session),
       pipeline_(pipeline),
       options_(options),
@@ -24,9 +24,9 @@ EpochSamples::EpochSamples(Session& session, Pipeline& pipeline, const TrainOpti
       h_(h),
       w_(w),
       stop_(stop),
-      queue_(queue) {
+      compute_(compute) {
   for (int64_t i : strided_slice(int64_t(prompts_.size()), session.rank(), session.world_size())) try {
-      texts_[size_t(i)] = pipeline.encode(prompts_[size_t(i)], queue);
+      texts_[size_t(i)] = pipeline.encode(prompts_[size_t(i)]);
     } catch (const std::exception& error) {
       problems_[size_t(i)] = error.what();
     }
@@ -81,7 +81,7 @@ RoundResult EpochSamples::draw(const GuidedModel& model, const SamplingSettings&
   round.png_text = {
       {"step", cat(label.step)}, {"epoch", label.text()}, {"Software", "wandistill " WANDISTILL_VERSION}};
   if (!label.teacher) round.costs = costs_;
-  RoundResult result = draw_pictures(session_, round, options_.pictures, stop_, queue_);
+  RoundResult result = draw_pictures(session_, round, options_.pictures, stop_, compute_);
   if (!label.teacher && result.missing() == 0) {
     costs_.clear();
     for (const PictureRecord& r : result.records) costs_.push_back(r.work_seconds());

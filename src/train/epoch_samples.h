@@ -19,7 +19,7 @@ class EpochSamples {
   /// The folder must exist; metrics: the file that the page's curve is drawn from.
   EpochSamples(Session& session, Pipeline& pipeline, const TrainOptions& options,
                std::vector<std::string> prompts, std::filesystem::path folder, std::filesystem::path metrics,
-               int64_t h, int64_t w, const StopSignals& stop, const Queue& queue);
+               int64_t h, int64_t w, const StopSignals& stop, const Compute& compute);
 
   /// Training goes on after this many epochs: pictures of later ones go, they are drawn again. -1: it starts
   /// anew, and only the teacher's stay. For rank 0.
@@ -60,7 +60,7 @@ class EpochSamples {
   std::filesystem::path metrics_;
   int64_t h_, w_;  // of the latents
   const StopSignals& stop_;
-  Queue queue_;
+  const Compute& compute_;
 };
 
 }  // namespace wandistill

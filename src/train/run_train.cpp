@@ -37,7 +37,8 @@ class TrainJob {
       : session_(session),
         options_(options),
         effective_config_(effective_config),
-        queue_{session.threads()} {}
+        device_(session, options.device),
+        compute_(device_.compute()) {}
 
   int run() {
     session_.set_collective_timeout(options_.pictures.fence_timeout);
@@ -100,11 +101,12 @@ class TrainJob {
 
   /// Everything that can be wrong with the inputs is found here, before any work.
   void open() {
-    teacher_.emplace(options_.teacher.teacher_path);
+    teacher_.emplace(options_.teacher.teacher_path, compute_, parse_dtype(options_.teacher.teacher_dtype));
     student_config_ = StudentConfig::load(options_.student_config);
     student_config_.check_against_teacher(teacher_->transformer().config().text_dim,
                                           teacher_->vae_config().z_dim, teacher_->vae_config().scale());
-    student_.emplace(student_config_.to_wan_config());
+    student_.emplace(
+        compute_.transformer(student_config_.to_wan_config(), parse_dtype(options_.student_dtype)));
     std::tie(h_, w_) = teacher_->latent_size(student_config_.image_height, student_config_.image_width);
     prompts_ = read_prompts(options_.data_path);
     teacher_->vae(
@@ -145,7 +147,7 @@ class TrainJob {
   void fill_cache() {
     const double start = wall();
     if (!fill_teacher_cache(session_, cache_folder(), cache_settings(), *teacher_, prompts_,
-                            options_.repetitions, options_.teacher_batch, stop_, queue_))
+                            options_.repetitions, options_.teacher_batch, stop_, compute_))
       throw EndOfRun{
           kRequeue,
           "stopped by a signal; the cache keeps what was computed, run the same command again to go on"};
@@ -164,16 +166,16 @@ class TrainJob {
     if (prompts.empty())
       prompts.assign(prompts_.begin(),
                      prompts_.begin() + std::min<int64_t>(kDefaultSamplePrompts, int64_t(prompts_.size())));
-    session_.collectively([&] { teacher_->encode("", queue_); });  // is the encoder whole?
+    session_.collectively([&] { teacher_->encode(""); });  // is the encoder whole?
     session_.collectively([&] {
       samples_.emplace(session_, *teacher_, options_, prompts, sample_folder(), log_->path(), h_, w_, stop_,
-                       queue_);
+                       compute_);
     });
     if (samples_->have({.teacher = true})) return;
     std::optional<TextEmbedding> negative;
     GuidedModel model;
     session_.collectively([&] {
-      negative = teacher_->encode(options_.teacher.negative_prompt, queue_);
+      negative = teacher_->encode(options_.teacher.negative_prompt);
       model = teacher_->guided(options_.teacher.guidance, options_.teacher.guidance_2, &*negative);
     });
     draw(model, sampling(parse_sampler(options_.teacher.teacher_sampler), options_.teacher.teacher_steps),
@@ -258,8 +260,9 @@ class TrainJob {
       texts.push_back(cache_->read_text(s.item));
     }
     for (const TextEmbedding& t : texts) calibration.texts.push_back(&t);
-    return initial_student(parse_init(options_.init), teacher_->guided(1, 1, nullptr), *student_,
-                           student_config_.projection_factor, calibration, options_.seed, queue_);
+    const Buffer<float> expert = teacher_->main_expert();
+    return initial_student(parse_init(options_.init), teacher_->transformer(), expert.data(), *student_,
+                           student_config_.projection_factor, calibration, options_.seed, compute_.host());
   }
 
   void train(TrainingState start) {
@@ -269,7 +272,7 @@ class TrainJob {
                             .seed = options_.seed};
     const double high_noise_from = teacher_->two_experts() ? *teacher_->index().boundary_ratio * 1000 : 0;
     trainer_.emplace(session_, options_, *student_, *dataset_, Shape{teacher_->vae_config().z_dim, h_, w_},
-                     loss, high_noise_from, std::move(start), stop_, queue_);
+                     loss, high_noise_from, std::move(start), stop_, compute_);
     say(cat("training on ", dataset_->training().size(), " samples (", dataset_->validation().size(),
             " held out), ", trainer_->steps_per_epoch(), " steps per epoch, ", trainer_->total_steps(),
             " steps in all"));
@@ -401,7 +404,8 @@ class TrainJob {
   Session& session_;
   const TrainOptions& options_;
   const std::string& effective_config_;
-  Queue queue_;
+  const ComputeDevice device_;
+  const Compute& compute_;
   StopSignals stop_;
   std::optional<Pipeline> teacher_;
   StudentConfig student_config_;

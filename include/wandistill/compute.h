@@ -1,0 +1,83 @@
+// Where a rank computes: the host or a device, and the ops there.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "wandistill/dtype.h"
+#include "wandistill/gpu.h"
+#include "wandistill/op_memory.h"
+#include "wandistill/ops.h"
+#include "wandistill/session.h"
+#include "wandistill/wan_transformer.h"
+
+namespace wandistill {
+
+/// A queue with the ops that may be put on it.
+struct Compute : Queue {
+  /// On the host, in float32.
+  Compute(const Queue& host) : Queue(host) {}  // NOLINT: a queue without a stream is that
+  Compute(int threads, Stream& stream, const OpsOf<float>& ops, const OpsOf<bf16>& bf16_ops)
+      : Queue{threads, &stream}, ops(&ops), bf16_ops(&bf16_ops) {}
+
+  bool on_host() const { return !stream; }
+  /// For what is not ported to devices, or not worth it.
+  Queue host() const { return {threads}; }
+  /// The element type that a model asked for in `dtype` gets: the host has float32 alone.
+  Dtype element(Dtype dtype) const { return on_host() ? Dtype::kFloat32 : dtype; }
+  WanTransformer transformer(const WanConfig& config, Dtype dtype) const {
+    return element(dtype) == Dtype::kFloat32 ? WanTransformer(config, *ops)
+                                             : WanTransformer(config, *bf16_ops);
+  }
+
+  const OpsOf<float>* ops = &kCpuOps;
+  const OpsOf<bf16>* bf16_ops = nullptr;
+};
+
+/// A model's weights where the ops work, in its element type.
+class ModelWeights {
+ public:
+  ModelWeights() = default;
+  /// read(parameter, out): one parameter's values as floats. Beside the weights, the largest parameter's
+  /// floats are on the host while this runs, if the weights are elsewhere.
+  ModelWeights(const Compute& compute, Dtype dtype, const ParameterLayout& layout,
+               const std::function<void(const ParameterInfo& parameter, float* out)>& read);
+  /// Of floats [layout.total()] where the ops work: refers to them, or rounds them.
+  const void* data() const {
+    return floats_.empty() ? static_cast<const void*>(halves_.data()) : floats_.data();
+  }
+  bool empty() const { return floats_.empty() && halves_.empty(); }
+
+ private:
+  OpBuffer<float> floats_;
+  OpBuffer<bf16> halves_;
+};
+
+/// The transformer's weights in `folder`, as load_wan_weights() reads them.
+ModelWeights load_wan_weights(const std::filesystem::path& folder, const ParameterLayout& layout,
+                              const Compute& compute, Dtype dtype);
+
+/// "float32" or "bfloat16"; anything else is an error naming these.
+Dtype parse_dtype(const std::string& name);
+
+/// The device of this rank, chosen by name.
+class ComputeDevice {
+ public:
+  /// auto: this rank's GPU if the program has CUDA and there is one, else the CPU; cpu; cuda: the GPU of the
+  /// local rank; simt: the CUDA kernels' source, run by the CPU. Error if there is no such device.
+  ComputeDevice(const Session& session, const std::string& name);
+
+  const Compute& compute() const { return compute_; }
+  /// Null on the host.
+  Device* device() const { return device_.get(); }
+  /// For the log.
+  std::string name() const { return device_ ? device_->name() : "CPU"; }
+
+ private:
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Stream> stream_;
+  Compute compute_;
+};
+
+}  // namespace wandistill

@@ -1,0 +1,57 @@
+#include "wandistill/compute.h"
+
+#include <algorithm>
+
+#include "wandistill/device_ops.h"
+#include "wandistill/error.h"
+
+namespace wandistill {
+
+ModelWeights::ModelWeights(const Compute& compute, Dtype dtype, const ParameterLayout& layout,
+                           const std::function<void(const ParameterInfo&, float*)>& read) {
+  const bool narrow = compute.element(dtype) == Dtype::kBfloat16;
+  if (narrow)
+    halves_ = OpBuffer<bf16>(compute, layout.total());
+  else
+    floats_ = OpBuffer<float>(compute, layout.total());
+  if (compute.on_host()) {
+    for (const ParameterInfo& p : layout.parameters()) read(p, floats_.data() + p.offset);
+    return;
+  }
+  int64_t largest = 0;
+  for (const ParameterInfo& p : layout.parameters()) largest = std::max(largest, p.size);
+  Buffer<float> values(largest);
+  Buffer<bf16> rounded(narrow ? largest : 0);
+  for (const ParameterInfo& p : layout.parameters()) {
+    read(p, values.data());
+    if (narrow) {
+      for (int64_t i = 0; i < p.size; ++i) rounded[i] = to_bf16(values[i]);
+      upload(compute, halves_.data() + p.offset, rounded.data(), p.size);
+    } else {
+      upload(compute, floats_.data() + p.offset, values.data(), p.size);
+    }
+  }
+}
+
+Dtype parse_dtype(const std::string& name) {
+  if (name == "float32") return Dtype::kFloat32;
+  if (name == "bfloat16") return Dtype::kBfloat16;
+  fail("unknown element type '", name, "'; expected float32 or bfloat16");
+}
+
+ComputeDevice::ComputeDevice(const Session& session, const std::string& name)
+    : compute_(Queue{session.threads()}) {
+  const bool cuda = name == "cuda" || (name == "auto" && cuda_device_count() > 0);
+  if (cuda)
+    device_ = make_cuda_device(session.local_rank());
+  else if (name == "simt")
+    device_ = make_simt_device({});
+  else if (name != "cpu" && name != "auto")
+    fail("unknown device '", name, "'; expected auto, cpu, cuda or simt");
+  if (!device_) return;
+  stream_ = device_->make_stream();
+  compute_ = cuda ? Compute(session.threads(), *stream_, cuda_ops<float>(), cuda_ops<bf16>())
+                  : Compute(session.threads(), *stream_, simt_ops<float>(), simt_ops<bf16>());
+}
+
+}  // namespace wandistill
