@@ -65,10 +65,9 @@ void student_step(Report& report, const Queue& queue, double peak, const std::st
     student.backward(weights.data(), input, activations, dvelocity.data(), gradients.data(), queue);
   };
   const auto update = [&] {
-    const double loss = std::accumulate(errors.begin(), errors.end(), 0.0);
     double squared_norm = 0;
     kCpuOps.squared_norm(n, gradients.data(), &squared_norm, queue);
-    kCpuOps.plan_update(step, &loss, &squared_norm, &state, queue);
+    kCpuOps.plan_update(step, &squared_norm, &state, queue);
     kCpuOps.adamw(step, &state, n, gradients.data(), weights.data(), m.data(), v.data(), ema.data(), nullptr,
                   queue);
   };

@@ -18,8 +18,8 @@ namespace wandistill {
 struct Compute : Queue {
   /// On the host, in float32.
   Compute(const Queue& host) : Queue(host) {}  // NOLINT: a queue without a stream is that
-  Compute(int threads, Stream& stream, const OpsOf<float>& ops, const OpsOf<bf16>& bf16_ops)
-      : Queue{threads, &stream}, ops(&ops), bf16_ops(&bf16_ops) {}
+  Compute(int threads, Device& device, Stream& stream, const OpsOf<float>& ops, const OpsOf<bf16>& bf16_ops)
+      : Queue{threads, &stream}, device(&device), ops(&ops), bf16_ops(&bf16_ops) {}
 
   bool on_host() const { return !stream; }
   /// For what is not ported to devices, or not worth it.
@@ -31,6 +31,7 @@ struct Compute : Queue {
                                              : WanTransformer(config, *bf16_ops);
   }
 
+  Device* device = nullptr;
   const OpsOf<float>* ops = &kCpuOps;
   const OpsOf<bf16>* bf16_ops = nullptr;
 };

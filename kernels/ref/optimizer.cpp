@@ -23,10 +23,9 @@ void squared_norm(int64_t n, const float* x, double* result, const Queue&) {
   *result = sum;
 }
 
-void plan_update(const AdamWStep& step, const double* loss, const double* squared_norm, UpdateState* state,
-                 const Queue&) {
+void plan_update(const AdamWStep& step, const double* squared_norm, UpdateState* state, const Queue&) {
   UpdateState& s = *state;
-  s.skip = !std::isfinite(*loss) || !std::isfinite(*squared_norm);
+  s.skip = !std::isfinite(*squared_norm);
   if (s.skip) {
     ++s.skipped;
     ++s.skipped_in_row;

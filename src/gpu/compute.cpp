@@ -50,8 +50,8 @@ ComputeDevice::ComputeDevice(const Session& session, const std::string& name)
     fail("unknown device '", name, "'; expected auto, cpu, cuda or simt");
   if (!device_) return;
   stream_ = device_->make_stream();
-  compute_ = cuda ? Compute(session.threads(), *stream_, cuda_ops<float>(), cuda_ops<bf16>())
-                  : Compute(session.threads(), *stream_, simt_ops<float>(), simt_ops<bf16>());
+  compute_ = cuda ? Compute(session.threads(), *device_, *stream_, cuda_ops<float>(), cuda_ops<bf16>())
+                  : Compute(session.threads(), *device_, *stream_, simt_ops<float>(), simt_ops<bf16>());
 }
 
 }  // namespace wandistill

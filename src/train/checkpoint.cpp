@@ -45,7 +45,7 @@ void save_checkpoint(const fs::path& file, const ParameterLayout& layout, const 
     h5.write_scalar<double>("elapsed", state.elapsed);
     h5.write_scalar<double>("best_validation", state.best_validation);
     for_each_counter(state, [&](const char* name, int64_t value) { h5.write_scalar<int64_t>(name, value); });
-    for_each_buffer(state, [&](const std::string& group, const Buffer<float>& buffer) {
+    for_each_buffer(state, [&](const std::string& group, const OpBuffer<float>& buffer) {
       for (const ParameterInfo& p : layout.parameters())
         h5.write<float>(group + "/" + p.name, p.shape, buffer.data() + p.offset);
     });
@@ -71,15 +71,38 @@ TrainingState load_checkpoint(const fs::path& file, const ParameterLayout& layou
   state.elapsed = h5.read_scalar_double("elapsed");
   state.best_validation = h5.read_scalar_double("best_validation");
   for_each_counter(state, [&](const char* name, int64_t& value) { value = h5.read_scalar_int64(name); });
-  for_each_buffer(state, [&](const std::string& group, Buffer<float>& buffer) {
-    buffer = Buffer<float>(layout.total());
+  for_each_buffer(state, [&](const std::string& group, OpBuffer<float>& op_buffer) {
+    Buffer<float> buffer(layout.total());
     for (const ParameterInfo& p : layout.parameters()) {
       h5.read<float>(group + "/" + p.name, p.shape, buffer.data() + p.offset);
       for (int64_t i = p.offset; i < p.offset + p.size; ++i)
         if (!std::isfinite(buffer[i])) fail(file.string(), ": ", group, "/", p.name, " is not finite");
     }
+    op_buffer = OpBuffer<float>(std::move(buffer));
   });
   return state;
+}
+
+TrainingState TrainingState::copied(const Queue& from, const Queue& to) const {
+  TrainingState result;
+  result.step = step;
+  result.update = update;
+  result.epoch = epoch;
+  result.position = position;
+  result.elapsed = elapsed;
+  result.best_validation = best_validation;
+  const auto copy_buffer = [&](const OpBuffer<float>& source, OpBuffer<float>* target) {
+    *target = OpBuffer<float>(to, source.size());
+    if (from.stream)
+      download(from, target->data(), source.data(), source.size());
+    else
+      upload(to, target->data(), source.data(), source.size());
+  };
+  copy_buffer(weights, &result.weights);
+  copy_buffer(m, &result.m);
+  copy_buffer(v, &result.v);
+  copy_buffer(ema, &result.ema);
+  return result;
 }
 
 fs::path checkpoint_file(const fs::path& folder, int64_t step) {

@@ -208,10 +208,11 @@ class TrainJob {
       }
       const int64_t n = student_->layout().total();
       state.emplace();
-      state->weights = projected_weights();
-      state->m = Buffer<float>::zeros(n);
-      state->v = Buffer<float>::zeros(n);
-      state->ema = Buffer<float>::copy_of(state->weights.data(), n);
+      Buffer<float> weights = projected_weights();
+      state->m = OpBuffer<float>(Buffer<float>::zeros(n));
+      state->v = OpBuffer<float>(Buffer<float>::zeros(n));
+      state->ema = OpBuffer<float>(Buffer<float>::copy_of(weights.data(), n));
+      state->weights = OpBuffer<float>(std::move(weights));
     });
     if (session_.any(double(state->step) != session_.max(double(state->step))))
       throw CollectiveError(cat("the ranks found different checkpoints in ", checkpoints().string(),
@@ -292,15 +293,16 @@ class TrainJob {
     EpochSummary summary;
     double epoch_start = wall();
     while (!trainer_->finished()) {
-      const double step_start = wall();
       const StepResult step = trainer_->step();
       summary.samples += step.samples;
-      if (!step.skipped) {
-        ++summary.steps;
-        summary.loss += (step.loss - summary.loss) / double(summary.steps);
+      for (const StepOutcome& outcome : step.outcomes) {
+        if (!outcome.skipped) {
+          ++summary.steps;
+          summary.loss += (outcome.loss - summary.loss) / double(summary.steps);
+        }
+        log_->step(outcome);
+        progress.advance(1, cat("loss ", short_number(outcome.loss)));
       }
-      log_->step(trainer_->state(), step, wall() - step_start);
-      progress.advance(1, cat("loss ", short_number(step.loss)));
       // After an epoch's last step the epoch is ended though a signal came: the resumed run would not do it.
       if (step.epoch_done || trainer_->finished()) {
         end_epoch(step, epoch_start, &summary);
@@ -352,20 +354,25 @@ class TrainJob {
   }
 
   void draw_samples(int64_t epoch) {
-    draw({.transformer = &*student_, .high_noise = trainer_->state().ema.data()},
+    draw({.transformer = &*student_, .high_noise = trainer_->averaged_weights()},
          sampling(SamplerKind::kDdim, options_.sample_steps),
          {.epoch = epoch, .step = trainer_->state().step});
   }
 
   void save(const TrainingState& state, bool numbered, bool best) {
     session_.collectively([&] {
-      if (!session_.is_root()) return;
+      if (!session_.is_root() || (!numbered && !best)) return;
+      const TrainingState downloaded =
+          compute_.on_host() ? TrainingState{} : state.copied(compute_, compute_.host());
+      const TrainingState& on_host = compute_.on_host() ? state : downloaded;
+      const auto save_as = [&](const fs::path& file) {
+        save_checkpoint(file, student_->layout(), on_host, identity(), effective_config_);
+      };
       if (numbered) {
-        save_checkpoint(checkpoint_file(checkpoints(), state.step), student_->layout(), state, identity(),
-                        effective_config_);
+        save_as(checkpoint_file(checkpoints(), state.step));
         prune_checkpoints(checkpoints(), options_.keep_checkpoints);
       }
-      if (best) save_checkpoint(best_checkpoint(), student_->layout(), state, identity(), effective_config_);
+      if (best) save_as(best_checkpoint());
     });
   }
 
@@ -375,9 +382,9 @@ class TrainJob {
       if (!session_.is_root()) return;
       if (samples_) samples_->write_contact_sheet(kSheetColumns);
       const bool have_best = fs::exists(best_checkpoint());
-      const TrainingState best =
-          have_best ? load_checkpoint(best_checkpoint(), student_->layout(), identity()) : TrainingState{};
-      const TrainingState& chosen = have_best ? best : trainer_->state();
+      const TrainingState chosen = have_best
+                                       ? load_checkpoint(best_checkpoint(), student_->layout(), identity())
+                                       : trainer_->state().copied(compute_, compute_.host());
       ExportInfo info{.steps = options_.sample_steps,
                       .flow_shift = flow_shift(),
                       .height = student_config_.image_height,

@@ -32,9 +32,30 @@ constexpr int64_t kBucketBytes = int64_t(4) << 20;
 
 }  // namespace
 
+/// Scalars of one step, on their way from the device; on the host they are there at once.
+struct Trainer::ReadBack {
+  StepOutcome outcome;        // what the host knows of it
+  std::vector<float> weight;  // of this rank's samples in the loss
+  OpBuffer<double> errors;    // [weight.size()], squared, of the samples
+  PinnedBuffer<double> pinned_errors, pinned_norm;
+  PinnedBuffer<UpdateState> pinned_update;
+  std::unique_ptr<Event> ready;
+  bool pending = false;
+
+  void reserve(const Compute& compute, int64_t samples) {
+    if (errors.size() >= samples) return;
+    errors = OpBuffer<double>(compute, samples);
+    if (compute.on_host()) return;
+    pinned_errors = PinnedBuffer<double>(*compute.device, samples);
+    pinned_norm = PinnedBuffer<double>(*compute.device, 1);
+    pinned_update = PinnedBuffer<UpdateState>(*compute.device, 1);
+    ready = compute.device->make_event();
+  }
+};
+
 Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransformer& student,
                  const Dataset& data, const Shape& picture, const LossSettings& loss, double high_noise_from,
-                 TrainingState state, const StopSignals& stop, const Queue& queue)
+                 TrainingState state, const StopSignals& stop, const Compute& compute)
     : session_(session),
       options_(options),
       student_(student),
@@ -42,14 +63,32 @@ Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransfo
       picture_(picture),
       loss_(loss),
       high_noise_from_(high_noise_from),
-      state_(std::move(state)),
+      compute_(compute),
+      state_(compute.on_host() ? std::move(state) : state.copied(compute.host(), compute)),
       stop_(stop),
-      queue_(queue),
-      gradients_(student.layout().total()),
+      update_(compute, 1),
+      squared_norm_(compute, 1),
+      gradients_(compute, student.layout().total()),
       buckets_(session, gradients_.data(), student.layout().gradient_order(), kBucketBytes),
       activations_(options.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll),
+      steps_(std::make_unique<ReadBack[]>(2)),
       started_(now()),
-      elapsed_before_(state_.elapsed) {}
+      elapsed_before_(state_.elapsed) {
+  upload(compute_, update_.data(), &state_.update, 1);
+  if (student.dtype() == Dtype::kFloat32) return;
+  const int64_t n = student.layout().total();
+  rounded_ = OpBuffer<bf16>(compute, n);
+  rounded_average_ = OpBuffer<bf16>(compute, n);
+  compute.bf16_ops->narrow(n, state_.weights.data(), rounded_.data(), compute);
+}
+
+Trainer::~Trainer() = default;
+
+const void* Trainer::averaged_weights() {
+  if (rounded_average_.empty()) return state_.ema.data();
+  compute_.bf16_ops->narrow(state_.ema.size(), state_.ema.data(), rounded_average_.data(), compute_);
+  return rounded_average_.data();
+}
 
 int64_t Trainer::steps_per_epoch() const {
   const int64_t samples = int64_t(data_.training().size());
@@ -75,38 +114,89 @@ double Trainer::learning_rate() const {
   return options_.lr * warm * (options_.min_lr_ratio + (1 - options_.min_lr_ratio) * cosine);
 }
 
-double Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t global_batch) {
+void Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t global_batch, ReadBack* step) {
   const int64_t n = element_count(picture_), share = end - begin;
   const int64_t micro = options_.micro_batch > 0 ? options_.micro_batch : std::max<int64_t>(1, share);
-  double loss = 0;
+  step->weight.clear();
+  step->reserve(compute_, 2 * share);  // two terms of the loss at most
   for (int64_t at = begin; at < end; at += micro) {
     TrainingBatch batch;
     {
       Stopwatch watch(&times_.data);
       const std::span samples(order_.data() + first + at, size_t(std::min(micro, end - at)));
       batch = data_.load(samples, global_batch, loss_, state_.step, at, picture_, student_.config().text_dim);
+      batch_.load(compute_, batch, n, picture_[1], picture_[2]);
     }
-    const int64_t B = batch.size();
-    const WanInput input{picture_[1], picture_[2], batch.latents.data(), batch.timesteps.data(), &batch.text};
-    Buffer<float> velocity(B * n), dvelocity(B * n);
     {
       Stopwatch watch(&times_.forward);
-      student_.forward(state_.weights.data(), input, activations_, velocity.data(), queue_);
-      std::vector<double> errors(size_t(B), 0.0);
-      kCpuOps.weighted_mse(B, n, velocity.data(), batch.target.data(), batch.weight.data(), errors.data(),
-                           dvelocity.data(), queue_);
-      for (int64_t b = 0; b < B; ++b) loss += errors[size_t(b)] * batch.weight[size_t(b)];
+      student_.forward(weights(), batch_.input(), activations_, batch_.velocity(), compute_);
+      compute_.ops->weighted_mse(batch_.size(), n, batch_.velocity(), batch_.target(), batch_.weight(),
+                                 step->errors.data() + step->weight.size(), batch_.dvelocity(), compute_);
+      step->weight.insert(step->weight.end(), batch.weight.begin(), batch.weight.end());
     }
     const bool last = at + micro >= end;
     Stopwatch watch(&times_.backward);
     student_.backward(
-        state_.weights.data(), input, activations_, dvelocity.data(), gradients_.data(), queue_,
+        weights(), batch_.input(), activations_, batch_.dvelocity(), gradients_.data(), compute_,
         last ? GradientsReady([&](size_t group) { buckets_.ready(int64_t(group)); }) : GradientsReady());
   }
+}
+
+void Trainer::update(double lr) {
+  const int64_t n = gradients_.size();
+  const AdamWStep step{.lr = float(lr),
+                       .beta1 = float(options_.beta1),
+                       .beta2 = float(options_.beta2),
+                       .eps = float(options_.adam_eps),
+                       .weight_decay = float(options_.weight_decay),
+                       .clip = float(options_.clip),
+                       .ema_decay = float(options_.ema_decay)};
+  compute_.ops->squared_norm(n, gradients_.data(), squared_norm_.data(), compute_);
+  compute_.ops->plan_update(step, squared_norm_.data(), update_.data(), compute_);
+  if (rounded_.empty())
+    compute_.ops->adamw(step, update_.data(), n, gradients_.data(), state_.weights.data(), state_.m.data(),
+                        state_.v.data(), state_.ema.data(), nullptr, compute_);
+  else
+    compute_.bf16_ops->adamw(step, update_.data(), n, gradients_.data(), state_.weights.data(),
+                             state_.m.data(), state_.v.data(), state_.ema.data(), rounded_.data(), compute_);
+}
+
+void Trainer::read_back(ReadBack* step) {
+  step->pending = true;
+  if (compute_.on_host()) return;
+  Stream& stream = *compute_.stream;
+  copy(stream, step->pinned_errors.data(), step->errors.data(), int64_t(step->weight.size()));
+  copy(stream, step->pinned_norm.data(), squared_norm_.data(), 1);
+  copy(stream, step->pinned_update.data(), update_.data(), 1);
+  stream.record(*step->ready);
+}
+
+double Trainer::own_loss(ReadBack* step) {
+  if (!compute_.on_host()) step->ready->synchronize();
+  const double* errors = compute_.on_host() ? step->errors.data() : step->pinned_errors.data();
+  double loss = 0;
+  for (size_t b = 0; b < step->weight.size(); ++b) loss += errors[b] * step->weight[b];
   return loss;
 }
 
+StepOutcome Trainer::conclude(ReadBack* step, double loss) {
+  step->pending = false;
+  state_.update = compute_.on_host() ? *update_.data() : *step->pinned_update.data();
+  StepOutcome outcome = step->outcome;
+  outcome.loss = loss;
+  outcome.gradient_norm = std::sqrt(compute_.on_host() ? *squared_norm_.data() : *step->pinned_norm.data());
+  outcome.skipped = state_.update.skip != 0;
+  outcome.skipped_so_far = state_.update.skipped;
+  if (state_.update.skipped_in_row >= options_.max_nonfinite)
+    throw CollectiveError(cat("loss or gradient was not finite in ", state_.update.skipped_in_row,
+                              " steps in a row (last: loss ", outcome.loss, ", gradient norm ",
+                              outcome.gradient_norm, ", step ", outcome.step,
+                              "); lower --lr or --clip, or check the data"));
+  return outcome;
+}
+
 StepResult Trainer::step() {
+  const double start = now();
   session_.board().post(cat("training step ", state_.step + 1));
   const int64_t samples = int64_t(data_.training().size());
   if (order_epoch_ != state_.epoch) {
@@ -117,40 +207,36 @@ StepResult Trainer::step() {
   }
   const int64_t first = state_.position, global_batch = std::min(options_.batch_size, samples - first);
   const int64_t W = session_.world_size(), r = session_.rank();
+  ReadBack &present = steps_[size_t(state_.step % 2)], &before = steps_[size_t((state_.step + 1) % 2)];
   times_ = {};
-  std::fill(gradients_.begin(), gradients_.end(), 0.0f);
-  const double own_loss = accumulate(first, global_batch * r / W, global_batch * (r + 1) / W, global_batch);
+  fill_zero(compute_, gradients_.data(), gradients_.size());
+  accumulate(first, global_batch * r / W, global_batch * (r + 1) / W, global_batch, &present);
 
   const double waited = buckets_.wait_seconds();
   buckets_.wait();
   times_.reduce_wait += buckets_.wait_seconds() - waited;
+  {
+    Stopwatch watch(&times_.optimizer);
+    present.outcome = {};
+    present.outcome.step = state_.step + 1;
+    present.outcome.lr = learning_rate();
+    present.outcome.samples = global_batch;
+    update(present.outcome.lr);
+    read_back(&present);
+  }
 
   // Rank 0's clock decides for all; a signal on any rank stops all at the same step.
-  std::array<double, 3> shared = {own_loss, session_.is_root() ? elapsed_before_ + now() - started_ : 0.0,
+  ReadBack* known = compute_.on_host() ? &present : before.pending ? &before : nullptr;
+  std::array<double, 3> shared = {known ? own_loss(known) : 0.0,
+                                  session_.is_root() ? elapsed_before_ + now() - started_ : 0.0,
                                   stop_.requested() ? 1.0 : 0.0};
   session_.sum(shared.data(), int64_t(shared.size()));
+  present.outcome.seconds = times_;
+  present.outcome.wall = now() - start;
 
   StepResult result;
-  std::optional<Stopwatch> optimizing(&times_.optimizer);
   result.samples = global_batch;
-  result.loss = shared[0];
-  result.lr = learning_rate();
-  double squared_norm = 0;
-  kCpuOps.squared_norm(gradients_.size(), gradients_.data(), &squared_norm, queue_);
-  result.gradient_norm = std::sqrt(squared_norm);
-  const AdamWStep step{.lr = float(result.lr),
-                       .beta1 = float(options_.beta1),
-                       .beta2 = float(options_.beta2),
-                       .eps = float(options_.adam_eps),
-                       .weight_decay = float(options_.weight_decay),
-                       .clip = float(options_.clip),
-                       .ema_decay = float(options_.ema_decay)};
-  kCpuOps.plan_update(step, &result.loss, &squared_norm, &state_.update, queue_);
-  kCpuOps.adamw(step, &state_.update, gradients_.size(), gradients_.data(), state_.weights.data(),
-                state_.m.data(), state_.v.data(), state_.ema.data(), nullptr, queue_);
-  result.skipped = state_.update.skip != 0;
-  optimizing.reset();
-  result.seconds = times_;
+  result.stop = shared[2] > 0;
   ++state_.step;
   state_.position += global_batch;
   result.epoch_done = state_.position >= samples;
@@ -159,12 +245,12 @@ StepResult Trainer::step() {
     ++state_.epoch;
   }
   state_.elapsed = shared[1];
-  result.stop = shared[2] > 0;
-  if (state_.update.skipped_in_row >= options_.max_nonfinite)
-    throw CollectiveError(cat("loss or gradient was not finite in ", state_.update.skipped_in_row,
-                              " steps in a row (last: loss ", result.loss, ", gradient norm ",
-                              result.gradient_norm, ", step ", state_.step,
-                              "); lower --lr or --clip, or check the data"));
+  if (known) result.outcomes.push_back(conclude(known, shared[0]));
+  if (present.pending && (result.epoch_done || result.stop || finished())) {
+    double loss = own_loss(&present);
+    session_.sum(&loss, 1);
+    result.outcomes.push_back(conclude(&present, loss));
+  }
   return result;
 }
 
@@ -175,19 +261,21 @@ ValidationResult Trainer::validate() {
   const int64_t W = session_.world_size(), r = session_.rank(),
                 micro = std::max<int64_t>(1, options_.batch_size / W);
   const LossSettings plain{.relative = false, .renoise_weight = 0, .flow_shift = 1, .seed = 0};
+  const void* average = averaged_weights();
   WanActivations activations(Keep::kNothing);
+  DeviceBatch on_device;
   for (int64_t at = count * r / W; at < count * (r + 1) / W; at += micro) {
     const std::span samples(data_.validation().data() + at,
                             size_t(std::min(micro, count * (r + 1) / W - at)));
     const TrainingBatch batch = data_.load(samples, 1, plain, 0, 0, picture_, student_.config().text_dim);
     const int64_t B = batch.size();
-    Buffer<float> velocity(B * n);
-    student_.forward(state_.ema.data(),
-                     {picture_[1], picture_[2], batch.latents.data(), batch.timesteps.data(), &batch.text},
-                     activations, velocity.data(), queue_);
+    on_device.load(compute_, batch, n, picture_[1], picture_[2]);
+    student_.forward(average, on_device.input(), activations, on_device.velocity(), compute_);
+    OpBuffer<double> op_errors(compute_, B);
+    compute_.ops->weighted_mse(B, n, on_device.velocity(), on_device.target(), on_device.weight(),
+                               op_errors.data(), nullptr, compute_);
     std::vector<double> errors(size_t(B), 0.0);
-    kCpuOps.weighted_mse(B, n, velocity.data(), batch.target.data(), batch.weight.data(), errors.data(),
-                         nullptr, queue_);
+    download(compute_, errors.data(), op_errors.data(), B);
     for (int64_t b = 0; b < B; ++b) {
       double square = 0;
       for (int64_t j = b * n; j < (b + 1) * n; ++j)

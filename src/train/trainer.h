@@ -3,28 +3,42 @@
 
 #include <array>
 #include <memory>
+#include <vector>
 
 #include "src/train/dataset.h"
+#include "src/train/device_batch.h"
 #include "src/train/training_state.h"
+#include "wandistill/compute.h"
 #include "wandistill/gradient_buckets.h"
 #include "wandistill/options.h"
 #include "wandistill/session.h"
 
 namespace wandistill {
 
-/// Seconds that this rank spent in each part of one step.
+/// Seconds that this rank spent in each part of one step; on a device, in asking for it.
 struct PhaseTimes {
   double data = 0, forward = 0, backward = 0, reduce_wait = 0, optimizer = 0;
 };
 
-/// What one optimizer step did; the same on every rank.
-struct StepResult {
+/// What came of one optimizer step; the same on every rank.
+struct StepOutcome {
+  int64_t step = 0;  // counted from 1
   double loss = 0, gradient_norm = 0, lr = 0;
   bool skipped = false;  // loss or gradient was not finite
-  bool stop = false;     // a signal came: no further step
-  bool epoch_done = false;
+  int64_t skipped_so_far = 0;
   int64_t samples = 0;  // of all ranks
   PhaseTimes seconds;   // of this rank
+  double wall = 0;      // seconds in all
+};
+
+/// One optimizer step asked for; the same on every rank.
+struct StepResult {
+  int64_t samples = 0;  // of all ranks
+  bool stop = false;    // a signal came: no further step
+  bool epoch_done = false;
+  /// What became known, in order: on the host this step's; on a device the step's before, so that nobody
+  /// waits for it, and at the end of an epoch or of the run this one's too.
+  std::vector<StepOutcome> outcomes;
 };
 
 /// Relative error ||v_s - v_t||^2 / ||v_t||^2, in all, by expert and by fifths of sigma; NaN where nothing
@@ -37,10 +51,12 @@ struct ValidationResult {
 class Trainer {
  public:
   /// picture: [C, h, w] of the latents. high_noise_from: timesteps from which the teacher's high-noise expert
-  /// worked.
+  /// worked. state: on the host. compute outlives this.
   Trainer(Session& session, const TrainOptions& options, const WanTransformer& student, const Dataset& data,
           const Shape& picture, const LossSettings& loss, double high_noise_from, TrainingState state,
-          const StopSignals& stop, const Queue& queue);
+          const StopSignals& stop, const Compute& compute);
+
+  ~Trainer();
 
   int64_t steps_per_epoch() const;
   /// Optimizer steps of the whole run, from num_epochs and num_steps.
@@ -52,13 +68,28 @@ class Trainer {
   /// The error of the EMA weights on the held-out prompts. Collective; NaN if none are held out.
   ValidationResult validate();
 
-  const TrainingState& state() const { return state_; }
+  /// Its buffers are where the ops work.
   TrainingState& state() { return state_; }
+  /// The moving average, as the student takes its weights.
+  const void* averaged_weights();
 
  private:
+  struct ReadBack;
+
   double learning_rate() const;
+  /// As the student takes them.
+  const void* weights() const {
+    return rounded_.empty() ? static_cast<const void*>(state_.weights.data()) : rounded_.data();
+  }
   /// Forward and backward over this rank's samples [begin, end) of the global batch that starts at `first`.
-  double accumulate(int64_t first, int64_t begin, int64_t end, int64_t global_batch);
+  void accumulate(int64_t first, int64_t begin, int64_t end, int64_t global_batch, ReadBack* step);
+  void update(double lr);
+  /// Asks for the step's scalars.
+  void read_back(ReadBack* step);
+  /// Waits for them; this rank's share of the loss.
+  double own_loss(ReadBack* step);
+  /// loss: of all ranks.
+  StepOutcome conclude(ReadBack* step, double loss);
 
   Session& session_;
   const TrainOptions& options_;
@@ -67,13 +98,18 @@ class Trainer {
   Shape picture_;
   LossSettings loss_;
   double high_noise_from_;
+  const Compute& compute_;
   TrainingState state_;
   const StopSignals& stop_;
-  Queue queue_;
 
-  Buffer<float> gradients_;
+  OpBuffer<bf16> rounded_, rounded_average_;  // where the student computes in bfloat16
+  OpBuffer<UpdateState> update_;              // [1]
+  OpBuffer<double> squared_norm_;             // [1]
+  OpBuffer<float> gradients_;
   GradientBuckets buckets_;
   WanActivations activations_;
+  DeviceBatch batch_;
+  std::unique_ptr<ReadBack[]> steps_;  // [2]: the present step and the one before
   std::vector<TrainingSample> order_;  // of the current epoch
   int64_t order_epoch_ = -1;
   PhaseTimes times_;

@@ -47,13 +47,13 @@ void TrainingLog::teacher(double seconds) {
   write({{"teacher_seconds", seconds}});
 }
 
-void TrainingLog::step(const TrainingState& state, const StepResult& result, double seconds) {
-  write({{"step", state.step},
+void TrainingLog::step(const StepOutcome& result) {
+  write({{"step", result.step},
          {"loss", result.loss},
          {"gradient_norm", result.gradient_norm},
          {"lr", result.lr},
          {"skipped", result.skipped},
-         {"samples_per_second", double(result.samples) / seconds},
+         {"samples_per_second", double(result.samples) / result.wall},
          {"seconds",
           {{"data", result.seconds.data},
            {"forward", result.seconds.forward},
@@ -61,8 +61,8 @@ void TrainingLog::step(const TrainingState& state, const StepResult& result, dou
            {"all_reduce_wait", result.seconds.reduce_wait},
            {"optimizer", result.seconds.optimizer}}}});
   if (result.skipped && enabled_)
-    print_line(cat("step ", state.step, ": loss or gradient is not finite; update skipped (",
-                   state.update.skipped, " so far)"));
+    print_line(cat("step ", result.step, ": loss or gradient is not finite; update skipped (",
+                   result.skipped_so_far, " so far)"));
 }
 
 void TrainingLog::epoch(const TrainingState& state, const EpochSummary& s) {

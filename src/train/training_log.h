@@ -30,7 +30,7 @@ class TrainingLog {
   void start_at(int64_t step);
 
   void teacher(double seconds);
-  void step(const TrainingState& state, const StepResult& result, double seconds);
+  void step(const StepOutcome& outcome);
   void epoch(const TrainingState& state, const EpochSummary& summary);
   /// A round of pictures: "12" or "teacher", and how long it took.
   void samples(const std::string& epoch, double seconds, const RoundResult& result);

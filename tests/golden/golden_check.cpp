@@ -214,7 +214,7 @@ class GoldenCheck {
       if (i == 0) gradients(layout, d, gradient);
       double squared_norm = 0;
       kCpuOps.squared_norm(layout.total(), d.data(), &squared_norm, queue_);
-      kCpuOps.plan_update(step, &loss, &squared_norm, &state, queue_);
+      kCpuOps.plan_update(step, &squared_norm, &state, queue_);
       kCpuOps.adamw(step, &state, layout.total(), d.data(), weights.data(), m.data(), v.data(), nullptr,
                     nullptr, queue_);
     }

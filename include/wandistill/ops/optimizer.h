@@ -26,7 +26,7 @@ struct AdamWStep {
 /// that nobody has to wait for it.
 struct UpdateState {
   int64_t updates = 0;                      // steps that changed the weights: AdamW's and the average's count
-  int64_t skipped = 0, skipped_in_row = 0;  // steps whose loss or gradient was not finite
+  int64_t skipped = 0, skipped_in_row = 0;  // steps whose gradient was not finite
   // Of the present step:
   double correction1 = 1, correction2 = 1;  // 1 - beta1^updates, 1 - beta2^updates
   float gradient_scale = 1;                 // clips
@@ -34,11 +34,12 @@ struct UpdateState {
   int32_t skip = 0;  // not 0: nothing is updated
 };
 
-/// Counts the step, and decides on it: skipped if loss [1] or the gradient's squared_norm [1] is not finite.
+/// Counts the step, and decides on it: skipped if the gradient's squared_norm [1] is not finite, as it is
+/// where the loss is not.
 /// The average forgets its start sooner while it is young: its decay is at most (1 + updates) / (10 +
 /// updates).
-using PlanUpdate = void(const AdamWStep& step, const double* loss, const double* squared_norm,
-                        UpdateState* state, const Queue& queue);
+using PlanUpdate = void(const AdamWStep& step, const double* squared_norm, UpdateState* state,
+                        const Queue& queue);
 /// weight, m, v, ema [n] updated in place from gradient [n]; null ema: none is kept. rounded [n] (null: not
 /// wanted) becomes what T keeps of the weights.
 template <class T>
