@@ -31,10 +31,22 @@ struct Compute : Queue {
                                              : WanTransformer(config, *bf16_ops);
   }
 
+  template <class T>
+  const OpsOf<T>& table() const {
+    if constexpr (std::is_same_v<T, float>)
+      return *ops;
+    else
+      return *bf16_ops;
+  }
+
   Device* device = nullptr;
   const OpsOf<float>* ops = &kCpuOps;
   const OpsOf<bf16>* bf16_ops = nullptr;
 };
+
+/// The host's values where the ops work, as T (float or bf16).
+template <class T>
+OpBuffer<T> place(const Compute& compute, Buffer<float> values);
 
 /// A model's weights where the ops work, in its element type.
 class ModelWeights {

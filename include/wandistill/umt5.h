@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "wandistill/buffer.h"
-#include "wandistill/queue.h"
+#include "wandistill/compute.h"
 #include "wandistill/safetensors.h"
 
 namespace wandistill {
@@ -30,39 +29,33 @@ struct Umt5Config {
 /// buckets for each sign, of these half exact, half logarithmic up to max_distance.
 int64_t relative_position_bucket(int64_t distance, int64_t buckets, int64_t max_distance);
 
-/// The encoder with its weights in float32. The embedding table stays in the file's mapping; rows are
-/// converted when a token needs them. Safe to use from several threads.
+struct Umt5Weights;
+
+/// The encoder with its weights where it computes. The embedding table stays in the file's mapping; rows are
+/// converted when a token needs them. On the host safe to use from several threads.
 class Umt5Encoder {
  public:
   /// folder as Umt5Config::load takes it. Errors name missing, unknown and wrongly shaped tensors; the
-  /// decoder half of a whole UMT5 is allowed and not read.
-  explicit Umt5Encoder(const std::filesystem::path& folder);
+  /// decoder half of a whole UMT5 is allowed and not read. compute is that of the encode() that follow.
+  explicit Umt5Encoder(const std::filesystem::path& folder, const Compute& compute = Queue{},
+                       Dtype dtype = Dtype::kFloat32);
+  ~Umt5Encoder();
+  Umt5Encoder(Umt5Encoder&&) noexcept;
 
-  /// out [n, d_model] = the final hidden states of the n >= 1 token ids, unpadded (padding that is masked out
-  /// would change nothing). Error for an id outside the vocabulary.
-  void encode(std::span<const int32_t> ids, float* out, const Queue& queue) const;
+  /// out [n, d_model], on the host, = the final hidden states of the n >= 1 token ids, unpadded (padding that
+  /// is masked out would change nothing). Error for an id outside the vocabulary.
+  void encode(std::span<const int32_t> ids, float* out, const Compute& compute) const;
 
   int64_t width() const { return config_.d_model; }
   const Umt5Config& config() const { return config_; }
 
  private:
-  struct Layer {
-    Buffer<float> attention_norm;  // [d_model]
-    Buffer<float> q, k, v;         // [H * d_kv, d_model]
-    Buffer<float> o;               // [d_model, H * d_kv]
-    Buffer<float> relative_bias;   // [buckets, H]
-    Buffer<float> ffn_norm;        // [d_model]
-    Buffer<float> gate, value;     // [d_ff, d_model]
-    Buffer<float> down;            // [d_model, d_ff]
-  };
-
   void embed(std::span<const int32_t> ids, float* out) const;
 
   Umt5Config config_;
   std::unique_ptr<const SafetensorsFolder> files_;
   std::string table_name_;  // the tensor [vocab_size, d_model]
-  std::vector<Layer> layers_;
-  Buffer<float> final_norm_;  // [d_model]
+  std::unique_ptr<const Umt5Weights> weights_;
 };
 
 }  // namespace wandistill

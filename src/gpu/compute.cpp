@@ -6,6 +6,13 @@
 #include "wandistill/error.h"
 
 namespace wandistill {
+namespace {
+
+void round(int64_t n, const float* values, bf16* rounded) {
+  for (int64_t i = 0; i < n; ++i) rounded[i] = to_bf16(values[i]);
+}
+
+}  // namespace
 
 ModelWeights::ModelWeights(const Compute& compute, Dtype dtype, const ParameterLayout& layout,
                            const std::function<void(const ParameterInfo&, float*)>& read) {
@@ -25,13 +32,31 @@ ModelWeights::ModelWeights(const Compute& compute, Dtype dtype, const ParameterL
   for (const ParameterInfo& p : layout.parameters()) {
     read(p, values.data());
     if (narrow) {
-      for (int64_t i = 0; i < p.size; ++i) rounded[i] = to_bf16(values[i]);
+      round(p.size, values.data(), rounded.data());
       upload(compute, halves_.data() + p.offset, rounded.data(), p.size);
     } else {
       upload(compute, floats_.data() + p.offset, values.data(), p.size);
     }
   }
 }
+
+template <class T>
+OpBuffer<T> place(const Compute& compute, Buffer<float> values) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (compute.on_host()) return OpBuffer<float>(std::move(values));
+    OpBuffer<float> placed(compute, values.size());
+    upload(compute, placed.data(), values.data(), values.size());
+    return placed;
+  } else {
+    Buffer<bf16> rounded(values.size());
+    round(values.size(), values.data(), rounded.data());
+    OpBuffer<bf16> placed(compute, rounded.size());
+    upload(compute, placed.data(), rounded.data(), rounded.size());
+    return placed;
+  }
+}
+template OpBuffer<float> place(const Compute& compute, Buffer<float> values);
+template OpBuffer<bf16> place(const Compute& compute, Buffer<float> values);
 
 Dtype parse_dtype(const std::string& name) {
   if (name == "float32") return Dtype::kFloat32;

@@ -3,12 +3,16 @@
 #include <set>
 
 #include "wandistill/error.h"
-#include "wandistill/ops/attention_biased.h"
-#include "wandistill/ops/gelu_gated.h"
-#include "wandistill/ops/matmul.h"
-#include "wandistill/ops/rms_norm.h"
 
 namespace wandistill {
+
+/// In the element type that the encoder computes in: float or bf16.
+struct Umt5Weights {
+  virtual ~Umt5Weights() = default;
+  /// x [n, d_model], the embeddings, becomes the final hidden states; both on the host.
+  virtual void run(const Umt5Config& config, int64_t n, float* x, const Compute& compute) const = 0;
+};
+
 namespace {
 
 /// The embedding table goes by either name or, tied, by both.
@@ -28,7 +32,7 @@ void check_table(const TensorInfo& table, const Umt5Config& c) {
 }
 
 /// relative_bias [H, 2 n - 1] of ops/attention_biased.h from the table [buckets, H].
-Buffer<float> spread_bias(const Umt5Config& c, const float* table, int64_t n) {
+Buffer<float> spread_bias(const Umt5Config& c, const Buffer<float>& table, int64_t n) {
   Buffer<float> bias(c.heads * (2 * n - 1));
   for (int64_t distance = 1 - n; distance < n; ++distance) {
     const int64_t bucket = relative_position_bucket(distance, c.buckets, c.max_distance);
@@ -38,12 +42,95 @@ Buffer<float> spread_bias(const Umt5Config& c, const float* table, int64_t n) {
   return bias;
 }
 
+template <class T>
+struct WeightsOf : Umt5Weights {
+  struct Layer {
+    OpBuffer<T> attention_norm;   // [d_model]
+    OpBuffer<T> q, k, v;          // [H * d_kv, d_model]
+    OpBuffer<T> o;                // [d_model, H * d_kv]
+    Buffer<float> relative_bias;  // [buckets, H], on the host
+    OpBuffer<T> ffn_norm;         // [d_model]
+    OpBuffer<T> gate, value;      // [d_ff, d_model]
+    OpBuffer<T> down;             // [d_model, d_ff]
+  };
+  std::vector<Layer> layers;
+  OpBuffer<T> final_norm;  // [d_model]
+
+  /// read(name, shape): a tensor's values.
+  template <class Read>
+  WeightsOf(const Umt5Config& c, const Compute& compute, const Read& read) {
+    const int64_t inner = c.heads * c.d_kv;
+    const auto load = [&](const std::string& name, const Shape& shape) {
+      return place<T>(compute, read(name, shape));
+    };
+    for (int64_t i = 0; i < c.layers; ++i) {
+      const std::string attention = cat("encoder.block.", i, ".layer.0."),
+                        ffn = cat("encoder.block.", i, ".layer.1.");
+      const std::string self = attention + "SelfAttention.", dense = ffn + "DenseReluDense.";
+      Layer layer;
+      layer.attention_norm = load(attention + "layer_norm.weight", {c.d_model});
+      layer.q = load(self + "q.weight", {inner, c.d_model});
+      layer.k = load(self + "k.weight", {inner, c.d_model});
+      layer.v = load(self + "v.weight", {inner, c.d_model});
+      layer.o = load(self + "o.weight", {c.d_model, inner});
+      layer.relative_bias = read(self + "relative_attention_bias.weight", {c.buckets, c.heads});
+      layer.ffn_norm = load(ffn + "layer_norm.weight", {c.d_model});
+      layer.gate = load(dense + "wi_0.weight", {c.d_ff, c.d_model});
+      layer.value = load(dense + "wi_1.weight", {c.d_ff, c.d_model});
+      layer.down = load(dense + "wo.weight", {c.d_model, c.d_ff});
+      layers.push_back(std::move(layer));
+    }
+    final_norm = load("encoder.final_layer_norm.weight", {c.d_model});
+  }
+
+  void run(const Umt5Config& c, int64_t n, float* host_x, const Compute& compute) const override {
+    const OpsOf<T>& ops = compute.table<T>();
+    const int64_t inner = c.heads * c.d_kv;
+    OpBuffer<float> floats(compute, n * c.d_model), bias(compute, c.heads * (2 * n - 1));
+    OpBuffer<T> x(compute, n * c.d_model),
+        normed(compute, n * c.d_model);  // the residual stream, and its norm
+    OpBuffer<T> q(compute, n * inner), k(compute, n * inner), v(compute, n * inner),
+        attended(compute, n * inner);
+    OpBuffer<T> gate(compute, n * c.d_ff), value(compute, n * c.d_ff);
+    const auto norm = [&](const OpBuffer<T>& weight) {
+      ops.rms_norm_forward(n, c.d_model, c.eps, x.data(), weight.data(), normed.data(), compute);
+    };
+    const auto linear = [&](const OpBuffer<T>& weight, int64_t width, OpBuffer<T>* out) {
+      ops.linear_forward(n, width, c.d_model, normed.data(), weight.data(), nullptr, out->data(), compute);
+    };
+    const auto add = [&](const OpBuffer<T>& from, int64_t width, const OpBuffer<T>& weight) {
+      ops.matmul(MatmulShape::dense(n, c.d_model, width, false, true, 1.0f), from.data(), weight.data(),
+                 x.data(), compute);
+    };
+    upload(compute, floats.data(), host_x, n * c.d_model);
+    ops.narrow(n * c.d_model, floats.data(), x.data(), compute);
+    for (const Layer& layer : layers) {
+      norm(layer.attention_norm);
+      linear(layer.q, inner, &q);
+      linear(layer.k, inner, &k);
+      linear(layer.v, inner, &v);
+      const Buffer<float> spread = spread_bias(c, layer.relative_bias, n);
+      upload(compute, bias.data(), spread.data(), spread.size());
+      ops.attention_biased_forward({n, n, c.heads, c.d_kv, 1.0f}, q.data(), k.data(), v.data(), bias.data(),
+                                   attended.data(), compute);
+      add(attended, inner, layer.o);
+
+      norm(layer.ffn_norm);
+      linear(layer.gate, c.d_ff, &gate);
+      linear(layer.value, c.d_ff, &value);
+      ops.gelu_gated_forward(n * c.d_ff, gate.data(), value.data(), gate.data(), compute);
+      add(gate, c.d_ff, layer.down);
+    }
+    norm(final_norm);
+    ops.widen(n * c.d_model, normed.data(), floats.data(), compute);
+    download(compute, host_x, floats.data(), n * c.d_model);
+  }
+};
+
 }  // namespace
 
-Umt5Encoder::Umt5Encoder(const std::filesystem::path& folder)
+Umt5Encoder::Umt5Encoder(const std::filesystem::path& folder, const Compute& compute, Dtype dtype)
     : config_(Umt5Config::load(folder)), files_(std::make_unique<SafetensorsFolder>(folder, "model")) {
-  const Umt5Config& c = config_;
-  const int64_t inner = c.heads * c.d_kv;
   std::set<std::string> known(std::begin(kTableNames), std::end(kTableNames));
   const auto read = [&](const std::string& name, const Shape& shape) {
     Buffer<float> tensor(element_count(shape));
@@ -51,29 +138,16 @@ Umt5Encoder::Umt5Encoder(const std::filesystem::path& folder)
     known.insert(name);
     return tensor;
   };
-
   table_name_ = files_->has(kTableNames[1]) ? kTableNames[1] : kTableNames[0];
-  check_table(files_->info(table_name_), c);
-  for (int64_t i = 0; i < c.layers; ++i) {
-    const std::string attention = cat("encoder.block.", i, ".layer.0."),
-                      ffn = cat("encoder.block.", i, ".layer.1.");
-    const std::string self = attention + "SelfAttention.", dense = ffn + "DenseReluDense.";
-    Layer layer;
-    layer.attention_norm = read(attention + "layer_norm.weight", {c.d_model});
-    layer.q = read(self + "q.weight", {inner, c.d_model});
-    layer.k = read(self + "k.weight", {inner, c.d_model});
-    layer.v = read(self + "v.weight", {inner, c.d_model});
-    layer.o = read(self + "o.weight", {c.d_model, inner});
-    layer.relative_bias = read(self + "relative_attention_bias.weight", {c.buckets, c.heads});
-    layer.ffn_norm = read(ffn + "layer_norm.weight", {c.d_model});
-    layer.gate = read(dense + "wi_0.weight", {c.d_ff, c.d_model});
-    layer.value = read(dense + "wi_1.weight", {c.d_ff, c.d_model});
-    layer.down = read(dense + "wo.weight", {c.d_model, c.d_ff});
-    layers_.push_back(std::move(layer));
-  }
-  final_norm_ = read("encoder.final_layer_norm.weight", {c.d_model});
+  check_table(files_->info(table_name_), config_);
+  if (compute.element(dtype) == Dtype::kFloat32)
+    weights_ = std::make_unique<WeightsOf<float>>(config_, compute, read);
+  else
+    weights_ = std::make_unique<WeightsOf<bf16>>(config_, compute, read);
   files_->refuse_unknown(known, belongs_to_decoder);
 }
+Umt5Encoder::~Umt5Encoder() = default;
+Umt5Encoder::Umt5Encoder(Umt5Encoder&&) noexcept = default;
 
 void Umt5Encoder::embed(std::span<const int32_t> ids, float* out) const {
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -85,34 +159,10 @@ void Umt5Encoder::embed(std::span<const int32_t> ids, float* out) const {
   }
 }
 
-void Umt5Encoder::encode(std::span<const int32_t> ids, float* out, const Queue& queue) const {
-  const Umt5Config& c = config_;
-  const int64_t n = static_cast<int64_t>(ids.size()), inner = c.heads * c.d_kv;
-  WD_REQUIRE(n > 0);
-  Buffer<float> x(n * c.d_model), normed(n * c.d_model);  // the residual stream, and what a layer reads of it
-  Buffer<float> q(n * inner), k(n * inner), v(n * inner), attended(n * inner);
-  Buffer<float> gate(n * c.d_ff), value(n * c.d_ff);
-  embed(ids, x.data());
-  for (const Layer& layer : layers_) {
-    cpu::rms_norm_forward(n, c.d_model, c.eps, x.data(), layer.attention_norm.data(), normed.data(), queue);
-    cpu::linear_forward(n, inner, c.d_model, normed.data(), layer.q.data(), nullptr, q.data(), queue);
-    cpu::linear_forward(n, inner, c.d_model, normed.data(), layer.k.data(), nullptr, k.data(), queue);
-    cpu::linear_forward(n, inner, c.d_model, normed.data(), layer.v.data(), nullptr, v.data(), queue);
-    const Buffer<float> bias = spread_bias(c, layer.relative_bias.data(), n);
-    cpu::attention_biased_forward({n, n, c.heads, c.d_kv, 1.0f}, q.data(), k.data(), v.data(), bias.data(),
-                                  attended.data(), queue);
-    cpu::matmul(MatmulShape::dense(n, c.d_model, inner, false, true, 1.0f), attended.data(), layer.o.data(),
-                x.data(), queue);
-
-    cpu::rms_norm_forward(n, c.d_model, c.eps, x.data(), layer.ffn_norm.data(), normed.data(), queue);
-    cpu::linear_forward(n, c.d_ff, c.d_model, normed.data(), layer.gate.data(), nullptr, gate.data(), queue);
-    cpu::linear_forward(n, c.d_ff, c.d_model, normed.data(), layer.value.data(), nullptr, value.data(),
-                        queue);
-    cpu::gelu_gated_forward(n * c.d_ff, gate.data(), value.data(), gate.data(), queue);
-    cpu::matmul(MatmulShape::dense(n, c.d_model, c.d_ff, false, true, 1.0f), gate.data(), layer.down.data(),
-                x.data(), queue);
-  }
-  cpu::rms_norm_forward(n, c.d_model, c.eps, x.data(), final_norm_.data(), out, queue);
+void Umt5Encoder::encode(std::span<const int32_t> ids, float* out, const Compute& compute) const {
+  WD_REQUIRE(!ids.empty());
+  embed(ids, out);
+  weights_->run(config_, static_cast<int64_t>(ids.size()), out, compute);
 }
 
 }  // namespace wandistill

@@ -37,10 +37,10 @@ bool Pipeline::two_experts() const {
 
 TextEmbedding Pipeline::encode(const std::string& prompt) {
   if (!tokenizer_) tokenizer_.emplace(folder() / "tokenizer");
-  if (!encoder_) encoder_.emplace(folder() / "text_encoder");
+  if (!encoder_) encoder_.emplace(folder() / "text_encoder", compute_, dtype_);
   const std::vector<int32_t> ids = tokenizer_->encode(clean_prompt(prompt), kTextPositions);
   TextEmbedding embedding{int64_t(ids.size()), std::vector<float>(ids.size() * size_t(encoder_->width()))};
-  encoder_->encode(ids, embedding.rows.data(), compute_.host());
+  encoder_->encode(ids, embedding.rows.data(), compute_);
   return embedding;
 }
 

@@ -63,8 +63,8 @@ TEST_CASE("umt5: golden embeddings, and the same bits for any number of threads"
     const int64_t n = std::count(first, first + positions, 1);
     const std::span<const int32_t> tokens(ids.data() + prompt * positions, n);
     std::vector<float> found(n * width, NAN), again = found;
-    encoder.encode(tokens, found.data(), {1});
-    encoder.encode(tokens, again.data(), {3});
+    encoder.encode(tokens, found.data(), wd::Queue{1});
+    encoder.encode(tokens, again.data(), wd::Queue{3});
     double error = 0, norm = 0;
     for (int64_t i = 0; i < n * width; ++i) {
       const double truth = expected[prompt * positions * width + i];
@@ -112,6 +112,7 @@ TEST_CASE("umt5: what does not fit is named") {
     const wd::Umt5Encoder encoder(copy.folder);
     std::vector<float> out(2 * encoder.width());
     const std::vector<int32_t> ids{1, 448};
-    CHECK_THROWS_WITH_AS(encoder.encode(ids, out.data(), {1}), doctest::Contains("token id 448"), wd::Error);
+    CHECK_THROWS_WITH_AS(encoder.encode(ids, out.data(), wd::Queue{1}), doctest::Contains("token id 448"),
+                         wd::Error);
   }
 }
