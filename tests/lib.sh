@@ -69,13 +69,20 @@ trains() {
   if train "$@"; then pass "$text"; else fail "$text: exit code $?" "$work/$2.log"; fi
 }
 
-# start_train RANKS NAME OPTIONS...: the same in the background as $job; rank R's process id goes to $work/NAME.pid.R.
-start_train() {
+# start RANKS NAME ARGUMENTS...: the program in the background as $job, its output in $work/NAME.log; rank R's process id
+# goes to $work/NAME.pid.R.
+start() {
   local ranks=$1 name=$2
   shift 2
   run_ranks "$ranks" bash -c 'echo $$ > "$0.${OMPI_COMM_WORLD_RANK:-0}" && exec "$@"' "$work/$name.pid" \
-    "$program" train --config "$base" --output_dir "$work/$name" "$@" > "$work/$name.log" 2>&1 &
+    "$program" "$@" > "$work/$name.log" 2>&1 &
   job=$!
+}
+# start_train RANKS NAME OPTIONS...: a training run as train starts it, in the background.
+start_train() {
+  local ranks=$1 name=$2
+  shift 2
+  start "$ranks" "$name" train --config "$base" --output_dir "$work/$name" "$@"
 }
 
 # wait_until COMMAND...: at most a minute.

@@ -143,6 +143,10 @@ class StopSignals {
   sigset_t old_mask_;
 };
 
+/// A signal on any rank stops all of them: tells the others on the board, and whether this rank or another
+/// was told to stop. Not collective; may be asked between steps and parts of them (RankBoard::stop_raised).
+bool stop_everywhere(const Session& session, const StopSignals& stop);
+
 template <class T>
 void Session::broadcast(T* value, int root) const {
   static_assert(std::is_trivially_copyable_v<T>);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -64,9 +65,11 @@ class WanVaeDecoder {
   void decode(const float* latents, int64_t h, int64_t w, float* image, const Queue& queue) const;
 
   /// The band of that picture which belongs to the latent rows [begin, end): image [3, s (end - begin), s w].
-  /// Works on `strip` latent rows at a time; 0: on all at once.
-  void decode_rows(const float* latents, int64_t h, int64_t w, int64_t begin, int64_t end, int64_t strip,
-                   float* image, const Queue& queue) const;
+  /// Works on `strip` latent rows at a time; 0: on all at once. `stop`, where given, is asked before every
+  /// residual block, the attention and every other convolution, for each strip anew; once it returns true the
+  /// band is given up: false, and image holds anything.
+  bool decode_rows(const float* latents, int64_t h, int64_t w, int64_t begin, int64_t end, int64_t strip,
+                   float* image, const Queue& queue, const std::function<bool()>& stop = {}) const;
 
   /// Bytes that decode_rows() allocates at its peak for a band of `rows` latent rows, wherever it lies. The
   /// larger of the part done once (5 h w floats per channel of the middle block; 1 of them stays) and one

@@ -1,5 +1,6 @@
 #include <cerrno>
 
+#include "wandistill/rank_board.h"
 #include "wandistill/session.h"
 
 namespace wandistill {
@@ -55,6 +56,11 @@ bool StopSignals::requested() const {
   sigset_t pending;
   return sigpending(&pending) == 0 &&
          (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGUSR1) == 1);
+}
+
+bool stop_everywhere(const Session& session, const StopSignals& stop) {
+  if (stop.requested()) session.board().raise_stop();
+  return session.board().stop_raised();
 }
 
 }  // namespace wandistill

@@ -36,25 +36,29 @@ void WanVaeDecoder::decode(const float* latents, int64_t h, int64_t w, float* im
   decode_rows(latents, h, w, 0, h, 0, image, queue);
 }
 
-void WanVaeDecoder::decode_rows(const float* latents, int64_t h, int64_t w, int64_t begin, int64_t end,
-                                int64_t strip, float* image, const Queue& queue) const {
+bool WanVaeDecoder::decode_rows(const float* latents, int64_t h, int64_t w, int64_t begin, int64_t end,
+                                int64_t strip, float* image, const Queue& queue,
+                                const std::function<bool()>& stop) const {
   WD_REQUIRE(0 <= begin && begin <= end && end <= h && strip >= 0);
-  if (begin == end) return;
-  VaePass trunk(trunk_memory(*weights_, h, w, queue.threads), dtype_, queue);
-  trunk.run_trunk(*weights_, latents, h, w);
-  for (const VaeStage& stage : trunk_stages(*weights_, h, {begin, end})) trunk.run(stage, *weights_);
+  if (begin == end) return true;
+  VaePass trunk(trunk_memory(*weights_, h, w, queue.threads), dtype_, queue, stop);
+  if (!trunk.run_trunk(*weights_, latents, h, w)) return false;
+  for (const VaeStage& stage : trunk_stages(*weights_, h, {begin, end}))
+    if (!trunk.run(stage, *weights_)) return false;
   trunk.keep_stream_only();
 
   const int64_t step = strip_size(strip, end - begin), scale = config_.scale();
   const int64_t row_pixels = scale * w, plane = scale * (end - begin) * row_pixels;
-  VaePass pass(strip_memory(*weights_, h, w, step, queue.threads), dtype_, queue);
+  VaePass pass(strip_memory(*weights_, h, w, step, queue.threads), dtype_, queue, stop);
   for (int64_t first = begin; first < end; first += step) {
     const VaeRows rows{first, std::min(first + step, end)};
     pass.start_from(trunk);
-    for (const VaeStage& stage : strip_stages(*weights_, h, rows)) pass.run(stage, *weights_);
+    for (const VaeStage& stage : strip_stages(*weights_, h, rows))
+      if (!pass.run(stage, *weights_)) return false;
     const VaeRows pixels{scale * rows.begin, scale * rows.end};
     if (!pass.store(pixels, image + scale * (first - begin) * row_pixels, plane)) refuse_picture(dtype_);
   }
+  return true;
 }
 
 int64_t WanVaeDecoder::decode_peak_bytes(int64_t h, int64_t w, int64_t rows, int64_t strip,

@@ -10,8 +10,14 @@
 
 namespace wandistill {
 
-VaePass::VaePass(const VaeMemory& memory, VaeDtype dtype, const Queue& queue)
-    : queue_(queue), dtype_(dtype), stream_(memory.stream), other_(memory.stream), inner_(memory.inner) {}
+VaePass::VaePass(const VaeMemory& memory, VaeDtype dtype, const Queue& queue,
+                 const std::function<bool()>& stop)
+    : queue_(queue),
+      stop_(stop),
+      dtype_(dtype),
+      stream_(memory.stream),
+      other_(memory.stream),
+      inner_(memory.inner) {}
 
 void VaePass::convolve(const VaeConv& conv, const float* from, const float* residual, float* to) const {
   const Conv2dShape shape = conv.shape(rows_.size(), width_);
@@ -61,7 +67,8 @@ void VaePass::attention(const WanVaeWeights& weights) {
   convolve(weights.attention_out, other_.data(), in_, stream_.data());
 }
 
-void VaePass::run_trunk(const WanVaeWeights& weights, const float* latents, int64_t h, int64_t w) {
+bool VaePass::run_trunk(const WanVaeWeights& weights, const float* latents, int64_t h, int64_t w) {
+  if (stopped()) return false;
   const int64_t z = weights.post_quant_conv.c_in;
   rows_ = {0, h};
   width_ = w;
@@ -72,9 +79,13 @@ void VaePass::run_trunk(const WanVaeWeights& weights, const float* latents, int6
   in_ = stream_.data();
   convolve(weights.post_quant_conv);
   convolve(weights.conv_in);
+  if (stopped()) return false;
   residual_block(weights.before_attention);
+  if (stopped()) return false;
   attention(weights);
+  if (stopped()) return false;
   residual_block(weights.after_attention);
+  return true;
 }
 
 void VaePass::start_from(const VaePass& from) {
@@ -83,7 +94,8 @@ void VaePass::start_from(const VaePass& from) {
   in_ = from.in_;
 }
 
-void VaePass::run(const VaeStage& stage, const WanVaeWeights& weights) {
+bool VaePass::run(const VaeStage& stage, const WanVaeWeights& weights) {
+  if (stopped()) return false;
   const int64_t channels = stage.block ? stage.block->conv1.c_in : stage.conv->c_in;
   in_ += (stage.rows.begin - rows_.begin) * width_ * channels;
   rows_ = stage.rows;
@@ -96,6 +108,7 @@ void VaePass::run(const VaeStage& stage, const WanVaeWeights& weights) {
     convolve(*stage.conv, other_.data(), nullptr, inner_.data());
     in_ = inner_.data();
   }
+  return true;
 }
 
 void VaePass::keep_stream_only() {

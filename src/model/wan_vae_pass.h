@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "src/model/wan_vae_stages.h"
 #include "wandistill/buffer.h"
@@ -13,13 +14,15 @@ namespace wandistill {
 /// and an inner one for what lies between two layers.
 class VaePass {
  public:
-  VaePass(const VaeMemory& memory, VaeDtype dtype, const Queue& queue);
+  /// stop (may be empty) is asked before every part of what follows; where it returns true, that function
+  /// ends with false.
+  VaePass(const VaeMemory& memory, VaeDtype dtype, const Queue& queue, const std::function<bool()>& stop);
 
   /// latents [z, h, w] through everything up to the middle block's end.
-  void run_trunk(const WanVaeWeights& weights, const float* latents, int64_t h, int64_t w);
+  [[nodiscard]] bool run_trunk(const WanVaeWeights& weights, const float* latents, int64_t h, int64_t w);
   /// Goes on with what stands in `from`, which must live until the next stage has run.
   void start_from(const VaePass& from);
-  void run(const VaeStage& stage, const WanVaeWeights& weights);
+  [[nodiscard]] bool run(const VaeStage& stage, const WanVaeWeights& weights);
   /// Frees all buffers but the stream's.
   void keep_stream_only();
 
@@ -28,6 +31,7 @@ class VaePass {
   bool store(VaeRows rows, float* image, int64_t plane) const;
 
  private:
+  bool stopped() const { return stop_ && stop_(); }
   int64_t pixels() const { return rows_.size() * width_; }
   void convolve(const VaeConv& conv, const float* from, const float* residual, float* to) const;
   void norm(const Buffer<float>& gamma, const float* from, bool silu, float* to) const;
@@ -37,6 +41,7 @@ class VaePass {
   void wrote_other();
 
   const Queue& queue_;
+  const std::function<bool()>& stop_;
   VaeDtype dtype_;
   VaeRows rows_{};  // of the picture, in the stream
   int64_t width_ = 0;

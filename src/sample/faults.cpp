@@ -27,13 +27,14 @@ Faults::Faults(int rank) : rank_(rank) {
     Fault fault{.kind = {}, .target = -1, .amount = 0};
     char colon = 0;
     std::getline(fields, fault.kind, ':');
-    const bool timed = fault.kind == "delay" || fault.kind == "slow" || fault.kind == "step";
+    const bool timed =
+        fault.kind == "delay" || fault.kind == "slow" || fault.kind == "step" || fault.kind == "decode";
     const bool known =
         timed || fault.kind == "fail" || fault.kind == "nan" || fault.kind == "batch" || fault.kind == "kill";
     if (!known || !(fields >> fault.target) || (timed && !(fields >> colon >> fault.amount)))
       fail("WANDISTILL_FAULT: '", item,
            "' is none of fail:PROMPT, nan:PROMPT, batch:SIZE, delay:RANK:SECONDS, ",
-           "slow:RANK:FACTOR, step:RANK:SECONDS, kill:RANK");
+           "slow:RANK:FACTOR, step:RANK:SECONDS, decode:RANK:SECONDS, kill:RANK");
     faults_.push_back(fault);
   }
 }
@@ -57,6 +58,11 @@ void Faults::spoil(int64_t prompt, int64_t count, float* latents) const {
   for (const Fault& f : faults_)
     if (f.kind == "nan" && f.target == prompt)
       std::fill(latents, latents + count, std::numeric_limits<float>::quiet_NaN());
+}
+
+void Faults::in_decode() const {
+  for (const Fault& f : faults_)
+    if (f.kind == "decode" && f.target == rank_) sleep(f.amount);
 }
 
 void Faults::after_step(double seconds) const {

@@ -14,6 +14,7 @@ namespace wandistill {
 ///   delay:RANK:SECONDS  the rank sleeps before its first prompt
 ///   slow:RANK:FACTOR    its denoising steps take FACTOR times as long
 ///   step:RANK:SECONDS   it sleeps after every denoising step
+///   decode:RANK:SECONDS  it sleeps before every part of a decode (WanVaeDecoder::decode_rows)
 ///   kill:RANK           it is killed (SIGKILL) at its first denoising step
 /// Not meant for users: it is in no help text.
 class Faults {
@@ -29,6 +30,8 @@ class Faults {
   void before_batch(int64_t prompts) const;
   /// Overwrites latents if they are to be NaN.
   void spoil(int64_t prompt, int64_t count, float* latents) const;
+  /// Before a part of a decode.
+  void in_decode() const;
   /// After a denoising step that took so many seconds.
   void after_step(double seconds) const;
 

@@ -64,10 +64,10 @@ class Drawing {
     return round_.model.transformer->config().out_channels * round_.h * round_.w;
   }
 
-  /// A signal on any rank stops all of them.
-  bool stopped() {
-    if (stop_.requested()) session_.board().raise_stop();
-    return session_.board().stop_raised();
+  bool stopped() { return stop_everywhere(session_, stop_); }
+  bool stops_decode() {
+    faults_.in_decode();
+    return stopped();
   }
 
   std::optional<Assignment> next_of(PromptDealer& dealer) {
@@ -115,9 +115,11 @@ class Drawing {
         std::vector<float> x0(x.begin() + int64_t(i) * n, x.begin() + int64_t(i + 1) * n);
         check_latents(prompts[i], x0);
         session_.board().post(cat("prompt ", prompts[i], ", decoding"));
-        Image image =
-            decode_picture(*round_.vae, x0.data(), round_.h, round_.w, compute_.host(), limits_.tile_rows);
-        write(prompts[i], std::move(image), x0,
+        std::optional<Image> image =
+            decode_picture(*round_.vae, x0.data(), round_.h, round_.w, compute_.host(), limits_.tile_rows,
+                           [this] { return stops_decode(); });
+        if (!image) return;
+        write(prompts[i], std::move(*image), x0,
               {.batch = int64_t(prompts.size()),
                .denoise_seconds = seconds,
                .decode_seconds = now() - decode_start});
@@ -160,16 +162,19 @@ class Drawing {
         if (group.is_leader()) failed(prompt, problem);
         return;
       }
-      std::vector<uint8_t> band;
+      // A member that sees the stop gives up its band at once and waits here for the others, who see it too,
+      // within a part of their decode; if all were done before, the picture is whole.
+      std::optional<std::vector<uint8_t>> band;
       problem = "a helping rank could not decode its rows";
-      const bool decoded = try_to([&] { band = decode_band(group, x); }, &problem);
-      if (group.any(!decoded)) {
+      const bool able = try_to([&] { band = decode_band(group, x); }, &problem);
+      if (group.any(able && !band)) return;
+      if (group.any(!able)) {
         if (group.is_leader()) failed(prompt, problem);
         return;
       }
       Image image{.width = round_.w * round_.vae->config().scale(),
                   .height = round_.h * round_.vae->config().scale(),
-                  .rgb = group.gather(band),
+                  .rgb = group.gather(*band),
                   .text = {}};
       if (!group.is_leader()) return;
       write(prompt, std::move(image), x,
@@ -205,10 +210,11 @@ class Drawing {
   }
 
   /// This member's rows of the picture.
-  std::vector<uint8_t> decode_band(const PictureGroup& group, const std::vector<float>& x0) const {
+  std::optional<std::vector<uint8_t>> decode_band(const PictureGroup& group, const std::vector<float>& x0) {
     const auto border = [&](int64_t member) { return round_.h * member / group.size(); };
     return decode_picture_rows(*round_.vae, x0.data(), round_.h, round_.w, border(group.rank()),
-                               border(group.rank() + 1), compute_.host(), limits_.tile_rows);
+                               border(group.rank() + 1), compute_.host(), limits_.tile_rows,
+                               [this] { return stops_decode(); });
   }
 
   /// The measured part of a record.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 
+#include "src/sample/faults.h"
 #include "src/sample/samples_folder.h"
 #include "wandistill/commands.h"
 #include "wandistill/error.h"
@@ -189,7 +190,13 @@ int run_sample(Session& session, const SampleOptions& options) {
 
 int run_decode(Session& session, const DecodeOptions& options) {
   const Queue queue{session.threads()};
-  int64_t count = 0;
+  const StopSignals stop;
+  const Faults faults(session.rank());
+  const auto stops = [&] {
+    faults.in_decode();
+    return stop_everywhere(session, stop);
+  };
+  int64_t count = 0, done = 0;
   session.collectively([&] {
     const WanVaeDecoder vae(resolve_model_folder(options.model) / "vae", parse_vae_dtype(options.vae_dtype));
     const LatentsFile latents(options.latents, "latents");
@@ -203,18 +210,22 @@ int run_decode(Session& session, const DecodeOptions& options) {
                              : vae.strip_rows(latents.height(), latents.width(),
                                               available_memory() / 2 / session.local_size(), queue.threads);
     const std::vector<int64_t> mine = strided_slice(count, session.rank(), session.world_size());
-    for (size_t i = 0; i < mine.size(); ++i) {
+    for (size_t i = 0; i < mine.size() && !stop_everywhere(session, stop); ++i) {
       std::vector<float> x = latents.read(mine[i]);
       if (!options.normalised)
         normalise_latents(vae.config(), latents.height(), latents.width(), x.data(), x.data());
-      const Image image = decode_picture(vae, x.data(), latents.height(), latents.width(), queue, rows);
-      write_png(fs::path(options.out) / picture_file_name(session.rank(), int64_t(i)), image.width,
-                image.height, image.rgb.data(),
+      const std::optional<Image> image =
+          decode_picture(vae, x.data(), latents.height(), latents.width(), queue, rows, stops);
+      if (!image) break;
+      write_png(fs::path(options.out) / picture_file_name(session.rank(), int64_t(i)), image->width,
+                image->height, image->rgb.data(),
                 {{"latents", options.latents}, {"Software", "wandistill " WANDISTILL_VERSION}});
+      ++done;
     }
   });
-  if (session.is_root()) print_line(cat(count, " pictures in ", options.out));
-  return 0;
+  done = session.sum(done);
+  if (session.is_root()) print_line(cat(done, " pictures in ", options.out));
+  return done == count ? 0 : kStopped;
 }
 
 }  // namespace wandistill

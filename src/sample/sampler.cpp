@@ -9,21 +9,22 @@ void picture_noise(uint64_t seed, int64_t prompt_index, int64_t count, float* ou
   fill_gaussian(seed, uint64_t(prompt_index), 0, count, out);
 }
 
-Image decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w, const Queue& queue,
-                     int64_t strip) {
+std::optional<Image> decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
+                                    const Queue& queue, int64_t strip, const std::function<bool()>& stop) {
   const int64_t scale = vae.config().scale();
-  return {.width = scale * w,
-          .height = scale * h,
-          .rgb = decode_picture_rows(vae, latents, h, w, 0, h, queue, strip),
-          .text = {}};
+  auto rgb = decode_picture_rows(vae, latents, h, w, 0, h, queue, strip, stop);
+  if (!rgb) return std::nullopt;
+  return Image{.width = scale * w, .height = scale * h, .rgb = std::move(*rgb), .text = {}};
 }
 
-std::vector<uint8_t> decode_picture_rows(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
-                                         int64_t begin, int64_t end, const Queue& queue, int64_t strip) {
+std::optional<std::vector<uint8_t>> decode_picture_rows(const WanVaeDecoder& vae, const float* latents,
+                                                        int64_t h, int64_t w, int64_t begin, int64_t end,
+                                                        const Queue& queue, int64_t strip,
+                                                        const std::function<bool()>& stop) {
   const int64_t scale = vae.config().scale(), pixels = scale * (end - begin) * scale * w;
   Buffer<float> z(vae.config().z_dim * h * w), picture(3 * pixels);
   denormalise_latents(vae.config(), h, w, latents, z.data());
-  vae.decode_rows(z.data(), h, w, begin, end, strip, picture.data(), queue);
+  if (!vae.decode_rows(z.data(), h, w, begin, end, strip, picture.data(), queue, stop)) return std::nullopt;
   std::vector<uint8_t> rgb(size_t(3 * pixels));
   ref::rgb8(pixels, picture.data(), rgb.data(), queue);
   return rgb;

@@ -135,6 +135,44 @@ for epoch in 0 1; do
   check "... and has the pictures of epoch $epoch" is "$(ls "$work"/stopped/samples/epoch_000${epoch}_*.png | wc -l)" = 3
 done
 
+# A signal while a picture is decoded stops that too. Each of a decode's 16 parts takes as long as the fault says.
+# start_on RANKS NAME COMMAND OPTIONS...: in the background as start_train, pictures go to $work/NAME.
+start_on() {
+  local ranks=$1 name=$2 command=$3
+  shift 3
+  start "$ranks" "$name" "$command" --model "$teacher" --out "$work/$name" "$@"
+}
+# stops TEXT NAME RANK COUNT: rank RANK gets the signal when COUNT pictures are there and the next is being decoded.
+pictures_in() { find "$work/$1" -name '*.png' | wc -l; }
+has_pictures() { [ "$(pictures_in "$1")" -ge "$2" ]; }
+stops() {
+  local text=$1 name=$2 rank=$3 count=$4
+  wait_until has_pictures "$name" "$count"
+  sleep 0.6
+  kill -USR1 "$(cat "$work/$name.pid.$rank")"
+  wait $job
+  check "$text: exit code 85" is $? = 85
+  check "... the picture being decoded is not there" is "$(pictures_in "$name")" = "$count"
+}
+not_drawn() { said "$1" "prompt $2 .*: stopped by a signal before it was drawn"; }
+export WANDISTILL_FAULT=decode:0:0.2
+start_on 1 decoding sample "${small[@]}"
+stops "a signal while the second of a batch's pictures is decoded" decoding 0 1
+check "... it is reported as not drawn" not_drawn decoding 1
+check "... not as failed" not said decoding "no picture of prompt"
+export WANDISTILL_FAULT=decode:0:0.2,decode:1:0.2
+start_on 2 decoding_together sample "${large[@]}"
+stops "a signal to one of the ranks that decode a picture together" decoding_together 1 2
+check "... it is reported as not drawn" not_drawn decoding_together 2
+check "... not as failed" not said decoding_together "no picture of prompt"
+unset WANDISTILL_FAULT
+draws "latents to decode" 1 latents "${small[@]}" --save_latents "$work/latents.h5"
+export WANDISTILL_FAULT=decode:0:0.2,decode:1:0.2
+start_on 2 decoding_only decode --latents "$work/latents.h5:latents"
+stops "a signal to one of two ranks of the decode command" decoding_only 1 2
+check "... it says how many there are" said decoding_only "^2 pictures in"
+unset WANDISTILL_FAULT
+
 # Another seed for every epoch.
 trains "one seed for all epochs" 1 same_seed "${rest[@]}" --num_epochs 2
 check "..." is "$(sed -nE 's/.*"seed":([0-9]+).*/\1/p' "$work/same_seed/samples/manifest.jsonl" | sort -u | wc -l)" = 1

@@ -217,23 +217,54 @@ TEST_CASE("wan_vae strips: bands of bytes make up the picture") {
   const wd::WanVaeDecoder decoder("data/tiny-wan/vae");
   const int64_t h = 7, w = 5;
   const std::vector<float> latents = normal(decoder.config().z_dim * h * w, 2);
-  const wd::Image whole = wd::decode_picture(decoder, latents.data(), h, w, {2});
+  const wd::Image whole = wd::decode_picture(decoder, latents.data(), h, w, {2}).value();
   CHECK(whole.width == 40);
   CHECK(whole.height == 56);
-  CHECK(wd::decode_picture(decoder, latents.data(), h, w, {1}, 3).rgb == whole.rgb);
+  CHECK(wd::decode_picture(decoder, latents.data(), h, w, {1}, 3).value().rgb == whole.rgb);
   std::vector<uint8_t> joined;
   for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 3}, {3, 3}, {3, 7}}) {
-    const auto band = wd::decode_picture_rows(decoder, latents.data(), h, w, begin, end, {1}, 2);
+    const auto band = wd::decode_picture_rows(decoder, latents.data(), h, w, begin, end, {1}, 2).value();
     joined.insert(joined.end(), band.begin(), band.end());
   }
   CHECK(joined == whole.rgb);
+}
+
+TEST_CASE("wan_vae strips: asked to stop") {
+  const wd::WanVaeDecoder decoder("data/tiny-wan/vae");
+  const int64_t h = 7, w = 5;
+  const wd::WanVaeConfig& config = decoder.config();
+  const std::vector<float> latents = normal(config.z_dim * h * w, 4);
+  const wd::Image whole = wd::decode_picture(decoder, latents.data(), h, w, {2}).value();
+  // The input's convolutions, the middle block's three parts, the up blocks' residual blocks and upsamplers,
+  // the output; behind the first level's residual blocks all of it once per strip.
+  const int64_t levels = static_cast<int64_t>(config.dim_mult.size()), blocks = config.num_res_blocks + 1;
+  const int64_t once = 4 + blocks, each = (levels - 1) * (blocks + 1) + 1;
+  for (const int64_t strip : {0, 3}) {
+    CAPTURE(strip);
+    int64_t asked = 0, stop_at = -1;
+    const auto stop = [&] { return ++asked == stop_at; };
+    const auto decode = [&] {
+      asked = 0;
+      return wd::decode_picture(decoder, latents.data(), h, w, {2}, strip, stop);
+    };
+    CHECK(decode().value().rgb == whole.rgb);
+    const int64_t all = asked;
+    CHECK(all == once + (strip == 0 ? 1 : 3) * each);
+    for (stop_at = 1; stop_at <= all; ++stop_at) {
+      CAPTURE(stop_at);
+      const int64_t before = held;
+      CHECK_FALSE(decode().has_value());
+      CHECK(asked == stop_at);
+      CHECK(held == before);
+    }
+  }
 }
 
 TEST_CASE("wan_vae dtype: what 16 bits cost") {
   const wd::WanVaeDecoder exact("data/tiny-wan/vae");
   const int64_t h = 12, w = 12, values = 3 * 64 * h * w;
   std::vector<float> latents = normal(exact.config().z_dim * h * w, 3), expected(values), found(values);
-  const std::vector<uint8_t> grey = wd::decode_picture(exact, latents.data(), h, w, {1}).rgb;
+  const std::vector<uint8_t> grey = wd::decode_picture(exact, latents.data(), h, w, {1}).value().rgb;
   struct Bound {
     wd::VaeDtype dtype;
     double least, relative;  // relative L2 error: at least (else nothing was rounded) and at most
@@ -242,7 +273,7 @@ TEST_CASE("wan_vae dtype: what 16 bits cost") {
   for (const auto& [dtype, least, relative, levels] :
        {Bound{wd::VaeDtype::kBfloat16, 2e-3, 1.5e-2, 8}, Bound{wd::VaeDtype::kFloat16, 2e-4, 1.6e-3, 2}}) {
     const wd::WanVaeDecoder decoder("data/tiny-wan/vae", dtype);
-    const std::vector<uint8_t> rgb = wd::decode_picture(decoder, latents.data(), h, w, {1}).rgb;
+    const std::vector<uint8_t> rgb = wd::decode_picture(decoder, latents.data(), h, w, {1}).value().rgb;
     int worst = 0;
     for (size_t i = 0; i < rgb.size(); ++i) worst = std::max(worst, std::abs(rgb[i] - grey[i]));
     CHECK(worst <= levels);
