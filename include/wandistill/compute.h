@@ -39,6 +39,9 @@ struct Compute : Queue {
       return *bf16_ops;
   }
 
+  /// Bytes that this rank may plan with: half of the GPU's free memory, or its share of half of the host's.
+  int64_t memory_budget(const Session& session) const;
+
   Device* device = nullptr;
   const OpsOf<float>* ops = &kCpuOps;
   const OpsOf<bf16>* bf16_ops = nullptr;
@@ -47,6 +50,26 @@ struct Compute : Queue {
 /// The host's values where the ops work, as T (float or bf16).
 template <class T>
 OpBuffer<T> place(const Compute& compute, Buffer<float> values);
+
+/// A tensor where the ops work, in the element type that it was asked for there.
+class OpTensor {
+ public:
+  OpTensor() = default;
+  OpTensor(const Compute& compute, Dtype dtype, Buffer<float> values);
+  /// T must be that element type.
+  template <class T>
+  const T* as() const {
+    if constexpr (std::is_same_v<T, float>)
+      return floats_.data();
+    else
+      return halves_.data();
+  }
+  int64_t size() const { return floats_.size() + halves_.size(); }
+
+ private:
+  OpBuffer<float> floats_;
+  OpBuffer<bf16> halves_;
+};
 
 /// A model's weights where the ops work, in its element type.
 class ModelWeights {
@@ -80,6 +103,8 @@ class ComputeDevice {
   /// auto: this rank's GPU if the program has CUDA and there is one, else the CPU; cpu; cuda: the GPU of the
   /// local rank; simt: the CUDA kernels' source, run by the CPU. Error if there is no such device.
   ComputeDevice(const Session& session, const std::string& name);
+  /// Of a program of one process: the GPU of this number.
+  ComputeDevice(const std::string& name, int threads, int gpu);
 
   const Compute& compute() const { return compute_; }
   /// Null on the host.

@@ -46,6 +46,8 @@ class Device {
   virtual ~Device() = default;
   /// What the device calls itself, for the log.
   virtual std::string name() const = 0;
+  /// Bytes that can be allocated; -1: the host's.
+  virtual int64_t free_bytes() const = 0;
   virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
   /// Host memory that a stream's copy() can read and write.

@@ -107,6 +107,7 @@ struct DecodeOptions {
   bool normalised = true;  // latents as the transformer sees them (false: as the VAE does)
   std::string vae_dtype = "float32";
   int64_t vae_tile_rows = 0;  // latent rows decoded at once; 0: by free memory
+  std::string device = "auto";
   std::string out;
 };
 

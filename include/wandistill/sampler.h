@@ -23,13 +23,13 @@ void picture_noise(uint64_t seed, int64_t prompt_index, int64_t count, float* ou
 /// bound the memory and change nothing else. Nothing where `stop` returned true, which is asked as
 /// WanVaeDecoder::decode_rows says.
 std::optional<Image> decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
-                                    const Queue& queue, int64_t strip = 0,
+                                    const Compute& compute, int64_t strip = 0,
                                     const std::function<bool()>& stop = {});
 /// The band of that picture which belongs to the latent rows [begin, end): RGB [s (end - begin), s w, 3],
 /// s = vae.config().scale().
 std::optional<std::vector<uint8_t>> decode_picture_rows(const WanVaeDecoder& vae, const float* latents,
                                                         int64_t h, int64_t w, int64_t begin, int64_t end,
-                                                        const Queue& queue, int64_t strip = 0,
+                                                        const Compute& compute, int64_t strip = 0,
                                                         const std::function<bool()>& stop = {});
 
 }  // namespace wandistill

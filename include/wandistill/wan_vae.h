@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "wandistill/queue.h"
+#include "wandistill/compute.h"
 
 namespace wandistill {
 
@@ -33,7 +33,8 @@ void normalise_latents(const WanVaeConfig& config, int64_t h, int64_t w, const f
 /// out [z, h, w] = latents * std + mean: back to what the decoder takes.
 void denormalise_latents(const WanVaeConfig& config, int64_t h, int64_t w, const float* latents, float* out);
 
-/// What the decoder's tensors are kept in. The CPU computes in float32 all the same; in a 16-bit type the
+/// What the decoder's tensors are kept in. A device computes with them (float32 and bfloat16). The CPU
+/// computes in float32 all the same; in a 16-bit type the
 /// weights are rounded to it when they are loaded, and what each layer writes (a convolution with its
 /// residual sum, a norm with its SiLU, the attention) is rounded as it is written, so that a picture shows
 /// what that type costs. Rounding is to nearest, ties to even.
@@ -43,6 +44,12 @@ enum class VaeDtype { kFloat32, kBfloat16, kFloat16 };
 VaeDtype parse_vae_dtype(const std::string& name);
 
 struct WanVaeWeights;
+
+/// Rows [begin, end) of the latents [z, h, w], `strip` at a time.
+struct VaeBand {
+  const float* latents;
+  int64_t h, w, begin, end, strip;
+};
 
 /// The decoder with its weights. On a single frame every causal 3-D convolution sees zeros in all but its
 /// last temporal tap, so only that one is kept and the decoder is two-dimensional. Safe to use from several
@@ -56,20 +63,23 @@ class WanVaeDecoder {
  public:
   /// folder as WanVaeConfig::load takes it. Errors name missing, unknown and wrongly shaped tensors; the
   /// encoder half and the temporal upsampling (which the first frame skips) are allowed and not read.
-  explicit WanVaeDecoder(const std::filesystem::path& folder, VaeDtype dtype = VaeDtype::kFloat32);
+  /// compute is that of the decode() that follow.
+  explicit WanVaeDecoder(const std::filesystem::path& folder, VaeDtype dtype = VaeDtype::kFloat32,
+                         const Compute& compute = Queue{});
   ~WanVaeDecoder();
   WanVaeDecoder(WanVaeDecoder&&) noexcept;
 
-  /// image [3, s h, s w] in [-1, 1], s = config().scale(), from latents [z, h, w] as denormalise_latents
-  /// leaves them. Throws Error if the picture is not finite, as when float16 overflows.
-  void decode(const float* latents, int64_t h, int64_t w, float* image, const Queue& queue) const;
+  /// image [3, s h, s w] in [-1, 1], s = config().scale(), where the ops work, from latents [z, h, w] on the
+  /// host as denormalise_latents leaves them. Throws Error if the picture is not finite, as when float16
+  /// overflows.
+  void decode(const float* latents, int64_t h, int64_t w, float* image, const Compute& compute) const;
 
   /// The band of that picture which belongs to the latent rows [begin, end): image [3, s (end - begin), s w].
   /// Works on `strip` latent rows at a time; 0: on all at once. `stop`, where given, is asked before every
   /// residual block, the attention and every other convolution, for each strip anew; once it returns true the
   /// band is given up: false, and image holds anything.
   bool decode_rows(const float* latents, int64_t h, int64_t w, int64_t begin, int64_t end, int64_t strip,
-                   float* image, const Queue& queue, const std::function<bool()>& stop = {}) const;
+                   float* image, const Compute& compute, const std::function<bool()>& stop = {}) const;
 
   /// Bytes that decode_rows() allocates at its peak for a band of `rows` latent rows, wherever it lies. The
   /// larger of the part done once (5 h w floats per channel of the middle block; 1 of them stays) and one
@@ -84,8 +94,13 @@ class WanVaeDecoder {
   VaeDtype dtype() const { return dtype_; }
 
  private:
+  template <class T>
+  bool decode_band(const VaeBand& band, float* image, const Compute& compute,
+                   const std::function<bool()>& stop) const;
+
   WanVaeConfig config_;
   VaeDtype dtype_;
+  bool narrow_ = false;  // computes in bf16
   std::unique_ptr<const WanVaeWeights> weights_;
 };
 

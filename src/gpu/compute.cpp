@@ -4,6 +4,7 @@
 
 #include "wandistill/device_ops.h"
 #include "wandistill/error.h"
+#include "wandistill/memory.h"
 
 namespace wandistill {
 namespace {
@@ -58,6 +59,18 @@ OpBuffer<T> place(const Compute& compute, Buffer<float> values) {
 template OpBuffer<float> place(const Compute& compute, Buffer<float> values);
 template OpBuffer<bf16> place(const Compute& compute, Buffer<float> values);
 
+OpTensor::OpTensor(const Compute& compute, Dtype dtype, Buffer<float> values) {
+  if (compute.element(dtype) == Dtype::kFloat32)
+    floats_ = place<float>(compute, std::move(values));
+  else
+    halves_ = place<bf16>(compute, std::move(values));
+}
+
+int64_t Compute::memory_budget(const Session& session) const {
+  const int64_t free = device ? device->free_bytes() : -1;
+  return free >= 0 ? free / 2 : available_memory() / 2 / session.local_size();
+}
+
 Dtype parse_dtype(const std::string& name) {
   if (name == "float32") return Dtype::kFloat32;
   if (name == "bfloat16") return Dtype::kBfloat16;
@@ -65,18 +78,20 @@ Dtype parse_dtype(const std::string& name) {
 }
 
 ComputeDevice::ComputeDevice(const Session& session, const std::string& name)
-    : compute_(Queue{session.threads()}) {
+    : ComputeDevice(name, session.threads(), session.local_rank()) {}
+
+ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu) : compute_(Queue{threads}) {
   const bool cuda = name == "cuda" || (name == "auto" && cuda_device_count() > 0);
   if (cuda)
-    device_ = make_cuda_device(session.local_rank());
+    device_ = make_cuda_device(gpu);
   else if (name == "simt")
     device_ = make_simt_device({});
   else if (name != "cpu" && name != "auto")
     fail("unknown device '", name, "'; expected auto, cpu, cuda or simt");
   if (!device_) return;
   stream_ = device_->make_stream();
-  compute_ = cuda ? Compute(session.threads(), *device_, *stream_, cuda_ops<float>(), cuda_ops<bf16>())
-                  : Compute(session.threads(), *device_, *stream_, simt_ops<float>(), simt_ops<bf16>());
+  compute_ = cuda ? Compute(threads, *device_, *stream_, cuda_ops<float>(), cuda_ops<bf16>())
+                  : Compute(threads, *device_, *stream_, simt_ops<float>(), simt_ops<bf16>());
 }
 
 }  // namespace wandistill

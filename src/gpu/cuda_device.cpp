@@ -81,6 +81,11 @@ class CudaDevice : public Device {
     WD_CHECK_CUDA(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all));
   }
   std::string name() const override { return properties_.name; }
+  int64_t free_bytes() const override {
+    size_t free = 0, total = 0;
+    WD_CHECK_CUDA(cudaMemGetInfo(&free, &total));
+    return static_cast<int64_t>(free);
+  }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(); }
   std::unique_ptr<Event> make_event() override { return std::make_unique<CudaEvent>(); }
   void* allocate_pinned(int64_t bytes) override {

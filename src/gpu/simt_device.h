@@ -83,6 +83,7 @@ class SimtDevice : public Device {
   explicit SimtDevice(const SimtOptions& options) : options_(options), random_(options.seed) {}
   ~SimtDevice() override;
   std::string name() const override { return "SIMT layer on the CPU"; }
+  int64_t free_bytes() const override { return -1; }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<SimtStream>(*this); }
   std::unique_ptr<Event> make_event() override { return std::make_unique<SimtEvent>(*this); }
   void* allocate_pinned(int64_t bytes) override;

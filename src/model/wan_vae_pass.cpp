@@ -5,44 +5,55 @@
 #include <utility>
 
 #include "src/model/wan_vae_dtype.h"
-#include "wandistill/ops/attention.h"
-#include "wandistill/ops/rms_norm_silu.h"
 
 namespace wandistill {
 
-VaePass::VaePass(const VaeMemory& memory, VaeDtype dtype, const Queue& queue,
-                 const std::function<bool()>& stop)
-    : queue_(queue),
+template <class T>
+VaePass<T>::VaePass(const VaeMemory& memory, VaeDtype dtype, const Compute& compute,
+                    const std::function<bool()>& stop)
+    : compute_(compute),
+      ops_(compute.table<T>()),
       stop_(stop),
       dtype_(dtype),
-      stream_(memory.stream),
-      other_(memory.stream),
-      inner_(memory.inner) {}
+      stream_(compute, memory.stream),
+      other_(compute, memory.stream),
+      inner_(compute, memory.inner) {}
 
-void VaePass::convolve(const VaeConv& conv, const float* from, const float* residual, float* to) const {
-  const Conv2dShape shape = conv.shape(rows_.size(), width_);
-  cpu::conv2d_forward(shape, from, conv.weight.data(), conv.bias.data(), residual, to, queue_);
-  round_to(dtype_, shape.out_height() * shape.out_width() * shape.c_out, to, queue_);
+template <class T>
+void VaePass<T>::round(int64_t n, T* x) const {
+  if constexpr (std::is_same_v<T, float>)
+    if (compute_.on_host()) round_to(dtype_, n, x, compute_);
 }
 
-void VaePass::norm(const Buffer<float>& gamma, const float* from, bool silu, float* to) const {
-  cpu::rms_norm_silu_forward(pixels(), gamma.size(), from, gamma.data(), silu, to, queue_);
-  round_to(dtype_, pixels() * gamma.size(), to, queue_);
+template <class T>
+void VaePass<T>::convolve(const VaeConv& conv, const T* from, const T* residual, T* to) const {
+  const Conv2dShape shape = conv.shape(rows_.size(), width_);
+  ops_.conv2d_forward(shape, from, conv.weight.as<T>(), conv.bias.as<T>(), residual, to, compute_);
+  round(shape.out_height() * shape.out_width() * shape.c_out, to);
+}
+
+template <class T>
+void VaePass<T>::norm(const OpTensor& gamma, const T* from, bool silu, T* to) const {
+  ops_.rms_norm_silu_forward(pixels(), gamma.size(), from, gamma.as<T>(), silu, to, compute_);
+  round(pixels() * gamma.size(), to);
 }
 
 /// The stream goes on with what a layer left in the other buffer.
-void VaePass::wrote_other() {
+template <class T>
+void VaePass<T>::wrote_other() {
   std::swap(stream_, other_);
   in_ = stream_.data();
 }
 
-void VaePass::convolve(const VaeConv& conv) {
+template <class T>
+void VaePass<T>::convolve(const VaeConv& conv) {
   convolve(conv, in_, nullptr, other_.data());
   wrote_other();
   if (conv.upsample) rows_ = {2 * rows_.begin, 2 * rows_.end}, width_ *= 2;
 }
 
-void VaePass::residual_block(const VaeResidualBlock& block) {
+template <class T>
+void VaePass<T>::residual_block(const VaeResidualBlock& block) {
   norm(block.norm1, in_, true, other_.data());
   convolve(block.conv1, other_.data(), nullptr, inner_.data());
   norm(block.norm2, inner_.data(), true, inner_.data());
@@ -52,30 +63,49 @@ void VaePass::residual_block(const VaeResidualBlock& block) {
 }
 
 /// One head over all pixels.
-void VaePass::attention(const WanVaeWeights& weights) {
+template <class T>
+void VaePass<T>::attention(const WanVaeWeights& weights) {
   const int64_t channels = weights.attention_norm.size(), n = pixels() * channels;
-  float *q = inner_.data(), *k = q + n, *v = k + n;
+  T *q = inner_.data(), *k = q + n, *v = k + n;
   norm(weights.attention_norm, in_, false, other_.data());
   convolve(weights.q, other_.data(), nullptr, q);
   convolve(weights.k, other_.data(), nullptr, k);
   convolve(weights.v, other_.data(), nullptr, v);
-  const int64_t key_offsets[] = {0, pixels()};
+  const int64_t offsets[] = {0, pixels()};
+  const int64_t* key_offsets = offsets;
+  if (!compute_.on_host()) {
+    key_offsets_ = OpBuffer<int64_t>(compute_, 2);
+    upload(compute_, key_offsets_.data(), offsets, 2);
+    key_offsets = key_offsets_.data();
+  }
   const AttentionShape shape{1,        pixels(),    1,       channels,
                              pixels(), key_offsets, nullptr, 1.0f / std::sqrt(static_cast<float>(channels))};
-  cpu::attention_forward(shape, q, k, v, other_.data(), nullptr, queue_);
-  round_to(dtype_, n, other_.data(), queue_);
+  ops_.attention_forward(shape, q, k, v, other_.data(), nullptr, compute_);
+  round(n, other_.data());
   convolve(weights.attention_out, other_.data(), in_, stream_.data());
 }
 
-bool VaePass::run_trunk(const WanVaeWeights& weights, const float* latents, int64_t h, int64_t w) {
+template <class T>
+bool VaePass<T>::run_trunk(const WanVaeWeights& weights, const float* latents, int64_t h, int64_t w) {
   if (stopped()) return false;
   const int64_t z = weights.post_quant_conv.c_in;
   rows_ = {0, h};
   width_ = w;
-  for (int64_t c = 0; c < z; ++c) {
-    for (int64_t p = 0; p < pixels(); ++p) stream_[p * z + c] = latents[c * pixels() + p];
+  const auto channels_last = [&](float* to) {
+    for (int64_t c = 0; c < z; ++c) {
+      for (int64_t p = 0; p < pixels(); ++p) to[p * z + c] = latents[c * pixels() + p];
+    }
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    if (compute_.on_host()) channels_last(stream_.data());
   }
-  round_to(dtype_, z * pixels(), stream_.data(), queue_);
+  if (!compute_.on_host()) {
+    Buffer<float> values(z * pixels());
+    channels_last(values.data());
+    const OpBuffer<T> placed = place<T>(compute_, std::move(values));
+    copy<T>(compute_, stream_.data(), placed.data(), z * pixels());
+  }
+  round(z * pixels(), stream_.data());
   in_ = stream_.data();
   convolve(weights.post_quant_conv);
   convolve(weights.conv_in);
@@ -88,13 +118,15 @@ bool VaePass::run_trunk(const WanVaeWeights& weights, const float* latents, int6
   return true;
 }
 
-void VaePass::start_from(const VaePass& from) {
+template <class T>
+void VaePass<T>::start_from(const VaePass& from) {
   rows_ = from.rows_;
   width_ = from.width_;
   in_ = from.in_;
 }
 
-bool VaePass::run(const VaeStage& stage, const WanVaeWeights& weights) {
+template <class T>
+bool VaePass<T>::run(const VaeStage& stage, const WanVaeWeights& weights) {
   if (stopped()) return false;
   const int64_t channels = stage.block ? stage.block->conv1.c_in : stage.conv->c_in;
   in_ += (stage.rows.begin - rows_.begin) * width_ * channels;
@@ -111,22 +143,29 @@ bool VaePass::run(const VaeStage& stage, const WanVaeWeights& weights) {
   return true;
 }
 
-void VaePass::keep_stream_only() {
-  other_ = Buffer<float>();
-  inner_ = Buffer<float>();
+template <class T>
+void VaePass<T>::keep_stream_only() {
+  other_ = {};
+  inner_ = {};
 }
 
-bool VaePass::store(VaeRows rows, float* image, int64_t plane) const {
-  const float* from = in_ + (rows.begin - rows_.begin) * width_ * 3;
-  bool finite = true;
-  for (int64_t c = 0; c < 3; ++c) {
-    for (int64_t p = 0; p < rows.size() * width_; ++p) {
-      const float value = from[p * 3 + c];
-      finite &= std::isfinite(value);
-      image[c * plane + p] = std::clamp(value, -1.0f, 1.0f);
-    }
+template <class T>
+bool VaePass<T>::store(VaeRows rows, float* image, int64_t plane) const {
+  const T* from = in_ + (rows.begin - rows_.begin) * width_ * 3;
+  const int64_t count = rows.size() * width_;
+  int32_t not_finite = 0;
+  if (compute_.on_host()) {
+    ops_.vae_image(count, plane, from, image, &not_finite, compute_);
+  } else {
+    OpBuffer<int32_t> flag(compute_, 1);
+    fill_zero(compute_, flag.data(), 1);
+    ops_.vae_image(count, plane, from, image, flag.data(), compute_);
+    download(compute_, &not_finite, flag.data(), 1);
   }
-  return finite;
+  return not_finite == 0;
 }
+
+template class VaePass<float>;
+template class VaePass<bf16>;
 
 }  // namespace wandistill

@@ -5,20 +5,21 @@
 #include <functional>
 
 #include "src/model/wan_vae_stages.h"
-#include "wandistill/buffer.h"
-#include "wandistill/queue.h"
+#include "wandistill/compute.h"
 
 namespace wandistill {
 
 /// Three buffers suffice: two for the residual stream, which a layer reads from one and writes to the other,
 /// and an inner one for what lies between two layers.
+/// T: the element type, float or bf16.
+template <class T>
 class VaePass {
  public:
   /// stop (may be empty) is asked before every part of what follows; where it returns true, that function
   /// ends with false.
-  VaePass(const VaeMemory& memory, VaeDtype dtype, const Queue& queue, const std::function<bool()>& stop);
+  VaePass(const VaeMemory& memory, VaeDtype dtype, const Compute& compute, const std::function<bool()>& stop);
 
-  /// latents [z, h, w] through everything up to the middle block's end.
+  /// latents [z, h, w], on the host, through everything up to the middle block's end.
   [[nodiscard]] bool run_trunk(const WanVaeWeights& weights, const float* latents, int64_t h, int64_t w);
   /// Goes on with what stands in `from`, which must live until the next stage has run.
   void start_from(const VaePass& from);
@@ -27,26 +28,31 @@ class VaePass {
   void keep_stream_only();
 
   /// After the last stage: the pixels, [3, rows, w] of `rows` of the picture, into the planes of an image
-  /// that begin `plane` floats apart, clamped to [-1, 1]. False if one of them is not finite.
+  /// (where the ops work) that begin `plane` floats apart, clamped to [-1, 1]. False if one of them is not
+  /// finite.
   bool store(VaeRows rows, float* image, int64_t plane) const;
 
  private:
   bool stopped() const { return stop_ && stop_(); }
   int64_t pixels() const { return rows_.size() * width_; }
-  void convolve(const VaeConv& conv, const float* from, const float* residual, float* to) const;
-  void norm(const Buffer<float>& gamma, const float* from, bool silu, float* to) const;
+  void convolve(const VaeConv& conv, const T* from, const T* residual, T* to) const;
+  void norm(const OpTensor& gamma, const T* from, bool silu, T* to) const;
+  /// On the host, to what the dtype would have kept.
+  void round(int64_t n, T* x) const;
   void convolve(const VaeConv& conv);
   void residual_block(const VaeResidualBlock& block);
   void attention(const WanVaeWeights& weights);
   void wrote_other();
 
-  const Queue& queue_;
+  const Compute& compute_;
+  const OpsOf<T>& ops_;
   const std::function<bool()>& stop_;
   VaeDtype dtype_;
   VaeRows rows_{};  // of the picture, in the stream
   int64_t width_ = 0;
-  const float* in_ = nullptr;  // the stream, [rows, width, channels]: in stream_, or another pass's at first
-  Buffer<float> stream_, other_, inner_;
+  const T* in_ = nullptr;  // the stream, [rows, width, channels]: in stream_, or another pass's at first
+  OpBuffer<T> stream_, other_, inner_;
+  OpBuffer<int64_t> key_offsets_;  // [2], of the middle attention
 };
 
 }  // namespace wandistill

@@ -30,10 +30,10 @@ struct VaeStage {
 std::vector<VaeStage> trunk_stages(const WanVaeWeights& weights, int64_t h, VaeRows rows);
 std::vector<VaeStage> strip_stages(const WanVaeWeights& weights, int64_t h, VaeRows rows);
 
-/// Floats of a pass's buffers (VaePass), and bytes of its kernels' scratch.
+/// Elements of a pass's buffers (VaePass), and bytes of its kernels' scratch on the host.
 struct VaeMemory {
   int64_t stream = 0, inner = 0, scratch = 0;
-  int64_t bytes() const { return (2 * stream + inner) * static_cast<int64_t>(sizeof(float)) + scratch; }
+  int64_t bytes(int64_t element_bytes) const { return (2 * stream + inner) * element_bytes + scratch; }
 };
 /// For the layers up to the first upsampler, on latents of h x w.
 VaeMemory trunk_memory(const WanVaeWeights& weights, int64_t h, int64_t w, int threads);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "src/model/wan_vae_dtype.h"
 #include "wandistill/error.h"
@@ -24,38 +25,49 @@ bool unused(const std::string& name) {
 /// Reads layers and keeps count of what it read.
 class Reader {
  public:
-  Reader(const std::filesystem::path& folder, VaeDtype dtype)
-      : files_(folder, "diffusion_pytorch_model"), dtype_(dtype) {}
+  Reader(const std::filesystem::path& folder, VaeDtype dtype, const Compute& compute)
+      : files_(folder, "diffusion_pytorch_model"), dtype_(dtype), compute_(compute) {}
 
-  Buffer<float> tensor(const std::string& name, const Shape& shape) {
-    Buffer<float> values(element_count(shape));
-    files_.read(name, shape, values.data());
-    round_to(dtype_, values.size(), values.data(), {1});
+  Buffer<float> values(const std::string& name, const Shape& shape) {
+    Buffer<float> read(element_count(shape));
+    files_.read(name, shape, read.data());
+    round_to(dtype_, read.size(), read.data(), {1});
     known_.insert(name);
-    return values;
+    return read;
   }
+  OpTensor tensor(const std::string& name, const Shape& shape) { return placed(values(name, shape)); }
 
-  /// `frames` temporal taps (0: a 2-D convolution) of which the last is kept.
-  VaeConv conv(const std::string& name, int64_t c_in, int64_t c_out, int64_t kernel, int64_t frames,
-               bool upsample = false) {
+  /// `frames` temporal taps (0: a 2-D convolution) of which the last is kept; the outputs in `parts`.
+  std::vector<VaeConv> convs(const std::string& name, int64_t c_in, int64_t c_out, int64_t kernel,
+                             int64_t frames, bool upsample, int64_t parts) {
     Shape shape{c_out, c_in};
     if (frames > 0) shape.push_back(frames);
     shape.insert(shape.end(), {kernel, kernel});
-    const Buffer<float> all = tensor(name + ".weight", shape);
-    VaeConv conv{c_in,
-                 c_out,
-                 kernel,
-                 upsample,
-                 Buffer<float>(kernel * kernel * c_in * c_out),
-                 tensor(name + ".bias", {c_out})};
+    const Buffer<float> all = values(name + ".weight", shape);
+    const Buffer<float> bias = values(name + ".bias", {c_out});
+    Buffer<float> weight(kernel * kernel * c_in * c_out);
     const int64_t taps = kernel * kernel, stride = std::max<int64_t>(frames, 1) * taps;
     for (int64_t o = 0; o < c_out; ++o) {
       for (int64_t c = 0; c < c_in; ++c) {
         const float* last = all.data() + (o * c_in + c + 1) * stride - taps;
-        for (int64_t tap = 0; tap < taps; ++tap) conv.weight[(tap * c_in + c) * c_out + o] = last[tap];
+        for (int64_t tap = 0; tap < taps; ++tap) weight[(tap * c_in + c) * c_out + o] = last[tap];
       }
     }
-    return conv;
+    // Side by side as `parts` convolutions.
+    std::vector<VaeConv> convs;
+    const int64_t rows = taps * c_in, width = c_out / parts;
+    for (int64_t begin = 0; begin < c_out; begin += width) {
+      Buffer<float> part(rows * width);
+      for (int64_t r = 0; r < rows; ++r)
+        std::copy_n(weight.data() + r * c_out + begin, width, part.data() + r * width);
+      convs.push_back({c_in, width, kernel, upsample, placed(std::move(part)),
+                       placed(Buffer<float>::copy_of(bias.data() + begin, width))});
+    }
+    return convs;
+  }
+  VaeConv conv(const std::string& name, int64_t c_in, int64_t c_out, int64_t kernel, int64_t frames,
+               bool upsample = false) {
+    return std::move(convs(name, c_in, c_out, kernel, frames, upsample, 1).front());
   }
 
   VaeResidualBlock residual_block(const std::string& name, int64_t c_in, int64_t c_out) {
@@ -71,31 +83,21 @@ class Reader {
   void refuse_unknown() const { files_.refuse_unknown(known_, unused); }
 
  private:
+  OpTensor placed(Buffer<float> read) const {
+    return {compute_, dtype_ == VaeDtype::kBfloat16 ? Dtype::kBfloat16 : Dtype::kFloat32, std::move(read)};
+  }
+
   SafetensorsFolder files_;
   VaeDtype dtype_;
+  const Compute& compute_;
   std::set<std::string> known_;
 };
 
-/// Outputs [begin, begin + count) of a convolution.
-VaeConv outputs(const VaeConv& from, int64_t begin, int64_t count) {
-  const int64_t rows = from.kernel * from.kernel * from.c_in;
-  VaeConv part{from.c_in,
-               count,
-               from.kernel,
-               from.upsample,
-               Buffer<float>(rows * count),
-               Buffer<float>::copy_of(from.bias.data() + begin, count)};
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t o = 0; o < count; ++o) part.weight[r * count + o] = from.weight[r * from.c_out + begin + o];
-  }
-  return part;
-}
-
 }  // namespace
 
-WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config,
-                             VaeDtype dtype) {
-  Reader reader(folder, dtype);
+WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config, VaeDtype dtype,
+                             const Compute& compute) {
+  Reader reader(folder, dtype, compute);
   const std::vector<int64_t> mult(config.dim_mult.rbegin(), config.dim_mult.rend());
   const int64_t levels = static_cast<int64_t>(mult.size()), middle = config.base_dim * mult[0];
   const std::string mid = "decoder.mid_block.", attention = mid + "attentions.0.";
@@ -104,10 +106,10 @@ WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeCo
   conv_in = reader.conv("decoder.conv_in", config.z_dim, middle, 3, 3);
   before_attention = reader.residual_block(mid + "resnets.0", middle, middle);
   attention_norm = reader.tensor(attention + "norm.gamma", {middle, 1, 1});
-  const VaeConv qkv = reader.conv(attention + "to_qkv", middle, 3 * middle, 1, 0);
-  q = outputs(qkv, 0, middle);
-  k = outputs(qkv, middle, middle);
-  v = outputs(qkv, 2 * middle, middle);
+  std::vector<VaeConv> qkv = reader.convs(attention + "to_qkv", middle, 3 * middle, 1, 0, false, 3);
+  q = std::move(qkv[0]);
+  k = std::move(qkv[1]);
+  v = std::move(qkv[2]);
   attention_out = reader.conv(attention + "proj", middle, middle, 1, 0);
   after_attention = reader.residual_block(mid + "resnets.1", middle, middle);
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "wandistill/buffer.h"
+#include "wandistill/compute.h"
 #include "wandistill/ops/conv2d.h"
 #include "wandistill/safetensors.h"
 #include "wandistill/wan_vae.h"
@@ -17,8 +17,8 @@ namespace wandistill {
 struct VaeConv {
   int64_t c_in, c_out, kernel;
   bool upsample;
-  Buffer<float> weight;  // [kernel, kernel, c_in, c_out]
-  Buffer<float> bias;    // [c_out]
+  OpTensor weight;  // [kernel, kernel, c_in, c_out]
+  OpTensor bias;    // [c_out]
 
   /// Rows it reads above and below an output's own, of the doubled picture where it upsamples.
   int64_t reach() const { return kernel / 2; }
@@ -27,7 +27,7 @@ struct VaeConv {
 
 /// x + conv2(silu(norm2(conv1(silu(norm1(x)))))); where the channels change, the shortcut's x.
 struct VaeResidualBlock {
-  Buffer<float> norm1, norm2;  // [c_in], [c_out]
+  OpTensor norm1, norm2;  // [c_in], [c_out]
   VaeConv conv1, conv2;
   std::optional<VaeConv> shortcut;
 
@@ -40,15 +40,16 @@ struct VaeUpBlock {
 };
 
 struct WanVaeWeights {
-  /// Rounded to dtype.
-  WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config, VaeDtype dtype);
+  /// Rounded to dtype, in which a device keeps them.
+  WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config, VaeDtype dtype,
+                const Compute& compute);
 
   VaeConv post_quant_conv, conv_in;
   VaeResidualBlock before_attention, after_attention;  // the middle block
-  Buffer<float> attention_norm;
+  OpTensor attention_norm;
   VaeConv q, k, v, attention_out;
   std::vector<VaeUpBlock> up_blocks;
-  Buffer<float> norm_out;
+  OpTensor norm_out;
   VaeConv conv_out;
 };
 

@@ -34,7 +34,7 @@ class Drawing {
         compute_(compute),
         progress_(progress),
         faults_(session.rank()),
-        limits_(round_limits(session, round, options)),
+        limits_(round_limits(session, round, options, compute)),
         velocity_(round.model),
         writer_(int(options.png_compression)) {}
 
@@ -115,9 +115,8 @@ class Drawing {
         std::vector<float> x0(x.begin() + int64_t(i) * n, x.begin() + int64_t(i + 1) * n);
         check_latents(prompts[i], x0);
         session_.board().post(cat("prompt ", prompts[i], ", decoding"));
-        std::optional<Image> image =
-            decode_picture(*round_.vae, x0.data(), round_.h, round_.w, compute_.host(), limits_.tile_rows,
-                           [this] { return stops_decode(); });
+        std::optional<Image> image = decode_picture(*round_.vae, x0.data(), round_.h, round_.w, compute_,
+                                                    limits_.tile_rows, [this] { return stops_decode(); });
         if (!image) return;
         write(prompts[i], std::move(*image), x0,
               {.batch = int64_t(prompts.size()),
@@ -213,7 +212,7 @@ class Drawing {
   std::optional<std::vector<uint8_t>> decode_band(const PictureGroup& group, const std::vector<float>& x0) {
     const auto border = [&](int64_t member) { return round_.h * member / group.size(); };
     return decode_picture_rows(*round_.vae, x0.data(), round_.h, round_.w, border(group.rank()),
-                               border(group.rank() + 1), compute_.host(), limits_.tile_rows,
+                               border(group.rank() + 1), compute_, limits_.tile_rows,
                                [this] { return stops_decode(); });
   }
 

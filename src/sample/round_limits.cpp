@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "wandistill/memory.h"
-
 namespace wandistill {
 namespace {
 
@@ -15,28 +13,25 @@ constexpr int64_t kRowsThatFill = 256;
 // 256 of 1.8.
 constexpr int64_t kTokensWorthSplitting = 64;
 
-/// Each rank of a host may take its share of half of what is free.
-int64_t budget(const Session& session) {
-  return available_memory() / 2 / session.local_size();
-}
-
 }  // namespace
 
-RoundLimits round_limits(const Session& session, const PictureRound& round, const PictureOptions& options) {
+RoundLimits round_limits(const Session& session, const PictureRound& round, const PictureOptions& options,
+                         const Compute& compute) {
+  const int64_t budget = compute.memory_budget(session);
   const WanConfig& config = round.model.transformer->config();
   const int64_t passes = round.model.guided() ? 2 : 1, tokens = config.tokens(round.h, round.w),
                 rows = passes * tokens;
   RoundLimits limits{.batch = options.sample_batch, .most_ranks = 1, .tile_rows = options.vae_tile_rows};
   if (limits.batch == 0) {
-    const int64_t bytes =
-        WanActivations::bytes(config, Keep::kNothing, passes, tokens, passes * kTextPositions);
-    limits.batch = std::clamp<int64_t>(std::min(kRowsThatFill / rows, budget(session) / bytes), 1, 64);
+    const int64_t bytes = WanActivations::bytes(config, Keep::kNothing, passes, tokens,
+                                                passes * kTextPositions, round.model.transformer->dtype());
+    limits.batch = std::clamp<int64_t>(std::min(kRowsThatFill / rows, budget / bytes), 1, 64);
   }
   if (options.sample_split == "auto")
     limits.most_ranks = std::min<int64_t>(passes * std::max<int64_t>(1, tokens / kTokensWorthSplitting),
                                           session.world_size());
   if (limits.tile_rows == 0)
-    limits.tile_rows = round.vae->strip_rows(round.h, round.w, budget(session), session.threads());
+    limits.tile_rows = round.vae->strip_rows(round.h, round.w, budget, session.threads());
   return limits;
 }
 

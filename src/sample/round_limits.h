@@ -12,6 +12,7 @@ struct RoundLimits {
   int64_t tile_rows;   // latent rows decoded at once
 };
 
-RoundLimits round_limits(const Session& session, const PictureRound& round, const PictureOptions& options);
+RoundLimits round_limits(const Session& session, const PictureRound& round, const PictureOptions& options,
+                         const Compute& compute);
 
 }  // namespace wandistill

@@ -9,7 +9,6 @@
 #include "wandistill/fence.h"
 #include "wandistill/file.h"
 #include "wandistill/h5.h"
-#include "wandistill/memory.h"
 #include "wandistill/picture_round.h"
 #include "wandistill/pipeline.h"
 #include "wandistill/progress.h"
@@ -189,7 +188,8 @@ int run_sample(Session& session, const SampleOptions& options) {
 }
 
 int run_decode(Session& session, const DecodeOptions& options) {
-  const Queue queue{session.threads()};
+  const ComputeDevice device(session, options.device);
+  const Compute& compute = device.compute();
   const StopSignals stop;
   const Faults faults(session.rank());
   const auto stops = [&] {
@@ -198,7 +198,8 @@ int run_decode(Session& session, const DecodeOptions& options) {
   };
   int64_t count = 0, done = 0;
   session.collectively([&] {
-    const WanVaeDecoder vae(resolve_model_folder(options.model) / "vae", parse_vae_dtype(options.vae_dtype));
+    const WanVaeDecoder vae(resolve_model_folder(options.model) / "vae", parse_vae_dtype(options.vae_dtype),
+                            compute);
     const LatentsFile latents(options.latents, "latents");
     count = latents.count();
     if (latents.channels() != vae.config().z_dim)
@@ -208,14 +209,14 @@ int run_decode(Session& session, const DecodeOptions& options) {
     const int64_t rows = options.vae_tile_rows
                              ? options.vae_tile_rows
                              : vae.strip_rows(latents.height(), latents.width(),
-                                              available_memory() / 2 / session.local_size(), queue.threads);
+                                              compute.memory_budget(session), compute.threads);
     const std::vector<int64_t> mine = strided_slice(count, session.rank(), session.world_size());
     for (size_t i = 0; i < mine.size() && !stop_everywhere(session, stop); ++i) {
       std::vector<float> x = latents.read(mine[i]);
       if (!options.normalised)
         normalise_latents(vae.config(), latents.height(), latents.width(), x.data(), x.data());
       const std::optional<Image> image =
-          decode_picture(vae, x.data(), latents.height(), latents.width(), queue, rows, stops);
+          decode_picture(vae, x.data(), latents.height(), latents.width(), compute, rows, stops);
       if (!image) break;
       write_png(fs::path(options.out) / picture_file_name(session.rank(), int64_t(i)), image->width,
                 image->height, image->rgb.data(),

@@ -1,6 +1,5 @@
 #include "wandistill/sampler.h"
 
-#include "wandistill/ops/rgb8.h"
 #include "wandistill/philox.h"
 
 namespace wandistill {
@@ -10,23 +9,31 @@ void picture_noise(uint64_t seed, int64_t prompt_index, int64_t count, float* ou
 }
 
 std::optional<Image> decode_picture(const WanVaeDecoder& vae, const float* latents, int64_t h, int64_t w,
-                                    const Queue& queue, int64_t strip, const std::function<bool()>& stop) {
+                                    const Compute& compute, int64_t strip,
+                                    const std::function<bool()>& stop) {
   const int64_t scale = vae.config().scale();
-  auto rgb = decode_picture_rows(vae, latents, h, w, 0, h, queue, strip, stop);
+  auto rgb = decode_picture_rows(vae, latents, h, w, 0, h, compute, strip, stop);
   if (!rgb) return std::nullopt;
   return Image{.width = scale * w, .height = scale * h, .rgb = std::move(*rgb), .text = {}};
 }
 
 std::optional<std::vector<uint8_t>> decode_picture_rows(const WanVaeDecoder& vae, const float* latents,
                                                         int64_t h, int64_t w, int64_t begin, int64_t end,
-                                                        const Queue& queue, int64_t strip,
+                                                        const Compute& compute, int64_t strip,
                                                         const std::function<bool()>& stop) {
   const int64_t scale = vae.config().scale(), pixels = scale * (end - begin) * scale * w;
-  Buffer<float> z(vae.config().z_dim * h * w), picture(3 * pixels);
+  Buffer<float> z(vae.config().z_dim * h * w);
+  OpBuffer<float> picture(compute, 3 * pixels);
   denormalise_latents(vae.config(), h, w, latents, z.data());
-  if (!vae.decode_rows(z.data(), h, w, begin, end, strip, picture.data(), queue, stop)) return std::nullopt;
+  if (!vae.decode_rows(z.data(), h, w, begin, end, strip, picture.data(), compute, stop)) return std::nullopt;
   std::vector<uint8_t> rgb(size_t(3 * pixels));
-  ref::rgb8(pixels, picture.data(), rgb.data(), queue);
+  if (compute.on_host()) {
+    compute.ops->rgb8(pixels, picture.data(), rgb.data(), compute);
+  } else {
+    OpBuffer<uint8_t> bytes(compute, 3 * pixels);
+    compute.ops->rgb8(pixels, picture.data(), bytes.data(), compute);
+    download(compute, rgb.data(), bytes.data(), bytes.size());
+  }
   return rgb;
 }
 

@@ -68,7 +68,7 @@ GuidedModel Pipeline::guided(double guidance, double guidance_2, const TextEmbed
 }
 
 const WanVaeDecoder& Pipeline::vae(VaeDtype dtype) {
-  if (!vae_ || vae_->dtype() != dtype) vae_.emplace(folder() / "vae", dtype);
+  if (!vae_ || vae_->dtype() != dtype) vae_.emplace(folder() / "vae", dtype, compute_);
   return *vae_;
 }
 

@@ -21,7 +21,12 @@ namespace fs = std::filesystem;
 namespace wandistill {
 namespace {
 
-constexpr double kForward = 1e-4, kGradient = 1e-3, kSampling = 1e-3, kUpdate = 1e-2;
+/// Largest relative errors.
+struct Bounds {
+  double forward, gradient, sampling, update;
+};
+// Where the fast path rounds to bfloat16, its own rounding is what is measured: the update divides by it.
+constexpr Bounds kFloat32Bounds{1e-4, 1e-3, 1e-3, 1e-2}, kBfloat16Bounds{2e-2, 5e-2, 5e-2, 2e-1};
 
 using Tensor = std::pair<Shape, std::vector<float>>;
 
@@ -38,16 +43,19 @@ TextEmbedding trim(const float* rows, int64_t tokens, int64_t width) {
 
 class GoldenCheck {
  public:
-  GoldenCheck(const std::string& teacher, const std::string& golden, int threads)
-      : folder_(resolve_model_folder(teacher)),
+  GoldenCheck(const std::string& teacher, const std::string& golden, const Compute& compute, Dtype dtype)
+      : bounds_(compute.element(dtype) == Dtype::kFloat32 ? kFloat32Bounds : kBfloat16Bounds),
+        compute_(compute),
+        dtype_(dtype),
+        folder_(resolve_model_folder(teacher)),
         index_(ModelIndex::load(folder_)),
         file_(H5File::open_read(golden)),
-        queue_{threads},
         config_(WanConfig::load(folder_ / "transformer")),
-        transformer_(config_),
-        high_(load_wan_weights(folder_ / "transformer", transformer_.layout())),
-        vae_(folder_ / "vae") {
-    if (index_.has_transformer_2) low_ = load_wan_weights(folder_ / "transformer_2", transformer_.layout());
+        transformer_(compute.transformer(config_, dtype)),
+        high_(load_wan_weights(folder_ / "transformer", transformer_.layout(), compute, dtype)),
+        vae_(folder_ / "vae", dtype == Dtype::kFloat32 ? VaeDtype::kFloat32 : VaeDtype::kBfloat16, compute) {
+    if (index_.has_transformer_2)
+      low_ = load_wan_weights(folder_ / "transformer_2", transformer_.layout(), compute, dtype);
     const auto [shape, rows] = file_.read<float>("text/embeds");
     const auto mask = file_.read<int32_t>("text/mask").second;
     for (int64_t b = 0; b < shape[0]; ++b) {
@@ -68,7 +76,7 @@ class GoldenCheck {
  private:
   void text() {
     const Tokenizer tokenizer(folder_ / "tokenizer");
-    const Umt5Encoder encoder(folder_ / "text_encoder");
+    const Umt5Encoder encoder(folder_ / "text_encoder", compute_, dtype_);
     const std::vector<std::string> prompts = file_.read_strings("prompts");
     const auto [shape, ids] = file_.read<int32_t>("text/ids");
     std::vector<float> ours, reference;
@@ -76,7 +84,7 @@ class GoldenCheck {
     for (size_t b = 0; b < prompts.size(); ++b) {
       std::vector<int32_t> own = tokenizer.encode(clean_prompt(prompts[b]));
       std::vector<float> rows(own.size() * size_t(encoder.width()));
-      encoder.encode(own, rows.data(), queue_);
+      encoder.encode(own, rows.data(), compute_);
       rows.resize(size_t(kTextPositions * encoder.width()), 0.0f);
       ours.insert(ours.end(), rows.begin(), rows.end());
       own.resize(size_t(kTextPositions), tokenizer.pad_id());
@@ -84,18 +92,30 @@ class GoldenCheck {
         wrong_ids += own[size_t(i)] != ids[b * size_t(shape[1]) + size_t(i)];
     }
     report_.judge("text/ids (tokens that differ)", double(wrong_ids), 0);
-    report_.judge("text/embeds", error_of(ours, file_.read<float>("text/embeds").second), kForward);
+    report_.judge("text/embeds", error_of(ours, file_.read<float>("text/embeds").second), bounds_.forward);
   }
 
-  std::vector<float> velocity(const Buffer<float>& weights, const Tensor& latents,
+  /// Where the ops work.
+  OpBuffer<float> upload_all(const std::vector<float>& values) const {
+    OpBuffer<float> placed(compute_, int64_t(values.size()));
+    upload(compute_, placed.data(), values.data(), placed.size());
+    return placed;
+  }
+  std::vector<float> download_all(const OpBuffer<float>& values) const {
+    std::vector<float> host(size_t(values.size()), 0.0f);
+    download(compute_, host.data(), values.data(), values.size());
+    return host;
+  }
+
+  std::vector<float> velocity(const ModelWeights& weights, const Tensor& latents,
                               const std::vector<float>& timesteps, const TextBatch& text) {
     WanActivations activations(Keep::kNothing);
-    std::vector<float> out(latents.second.size() / size_t(config_.in_channels) *
-                           size_t(config_.out_channels));
-    transformer_.forward(weights.data(),
-                         {latents.first[3], latents.first[4], latents.second.data(), timesteps.data(), &text},
-                         activations, out.data(), queue_);
-    return out;
+    OpBuffer<float> out(compute_,
+                        int64_t(latents.second.size()) / config_.in_channels * config_.out_channels);
+    const OpBuffer<float> x = upload_all(latents.second), t = upload_all(timesteps);
+    transformer_.forward(weights.data(), {latents.first[3], latents.first[4], x.data(), t.data(), &text},
+                         activations, out.data(), compute_);
+    return download_all(out);
   }
 
   void velocities() {
@@ -108,22 +128,22 @@ class GoldenCheck {
     report_.judge(
         "dit/velocity_high",
         error_of(velocity(high_, latents, timesteps, text), file_.read<float>("dit/velocity_high").second),
-        kForward);
+        bounds_.forward);
     if (!low_.empty())
       report_.judge(
           "dit/velocity_low",
           error_of(velocity(low_, latents, timesteps, text), file_.read<float>("dit/velocity_low").second),
-          kForward);
+          bounds_.forward);
   }
 
   void decoding() {
     const auto [shape, latents] = file_.read<float>("vae/latents");
     const auto reference = file_.read<float>("vae/image").second;
-    std::vector<float> ours(reference.size());
+    OpBuffer<float> ours(compute_, int64_t(reference.size()));
     for (int64_t b = 0; b < shape[0]; ++b)
       vae_.decode(latents.data() + b * shape[1] * shape[3] * shape[4], shape[3], shape[4],
-                  ours.data() + b * int64_t(reference.size()) / shape[0], queue_);
-    report_.judge("vae/image", error_of(ours, reference), kForward);
+                  ours.data() + b * int64_t(reference.size()) / shape[0], compute_);
+    report_.judge("vae/image", error_of(download_all(ours), reference), bounds_.forward);
     report_.skip("vae/encode_mean", "the job needs no encoder");
   }
 
@@ -147,21 +167,21 @@ class GoldenCheck {
                              file_.read<float>("sample/" + name + "_sigmas").second),
                     1e-6);
       std::vector<float> x = noise;
-      sample_latents(velocity, settings, text, h, w, x.data(), queue_);
+      sample_latents(velocity, settings, text, h, w, x.data(), compute_);
       report_.judge("sample/" + name + "_latents",
-                    error_of(x, file_.read<float>("sample/" + name + "_latents").second), kSampling);
+                    error_of(x, file_.read<float>("sample/" + name + "_latents").second), bounds_.sampling);
       denormalise_latents(vae_.config(), h, w, x.data(), x.data());
       const auto reference = file_.read<float>("sample/" + name + "_image").second;
-      std::vector<float> image(reference.size());
-      vae_.decode(x.data(), h, w, image.data(), queue_);
-      report_.judge("sample/" + name + "_image", error_of(image, reference), kSampling);
+      OpBuffer<float> image(compute_, int64_t(reference.size()));
+      vae_.decode(x.data(), h, w, image.data(), compute_);
+      report_.judge("sample/" + name + "_image", error_of(download_all(image), reference), bounds_.sampling);
     }
   }
 
   void student() {
     const WanConfig config =
         WanConfig::parse(file_.read_string("student/config"), file_.path().string() + ":student/config");
-    const WanTransformer student(config);
+    const WanTransformer student = compute_.transformer(config, dtype_);
     const ParameterLayout& layout = student.layout();
     const auto read_all = [&](const std::string& group) {
       Buffer<float> flat(layout.total());
@@ -185,64 +205,80 @@ class GoldenCheck {
       texts.push_back(&reference_text_[size_t(b) % reference_text_.size()]);
     }
     const TextBatch text = TextBatch::pack(texts, config.text_dim);
-    const WanInput input{x0.first[3], x0.first[4], xs.data(), timesteps.data(), &text};
+    const OpBuffer<float> latents = upload_all(xs), times = upload_all(timesteps), goal = upload_all(target),
+                          sample_weight = upload_all(std::vector<float>(size_t(B), 1.0f / float(B * n)));
+    const WanInput input{x0.first[3], x0.first[4], latents.data(), times.data(), &text};
 
-    Buffer<float> weights = Buffer<float>::copy_of(init.data(), layout.total());
-    Buffer<float> m = Buffer<float>::zeros(layout.total()), v = Buffer<float>::zeros(layout.total());
+    const int64_t total = layout.total();
+    OpBuffer<float> weights(compute_, total), m(compute_, total), v(compute_, total), d(compute_, total);
+    OpBuffer<bf16> rounded(compute_, student.dtype() == Dtype::kBfloat16 ? total : 0);
+    upload(compute_, weights.data(), init.data(), total);
+    fill_zero(compute_, m.data(), total);
+    fill_zero(compute_, v.data(), total);
+    if (!rounded.empty()) compute_.bf16_ops->narrow(total, weights.data(), rounded.data(), compute_);
     const std::vector<double> betas = file_.read<double>("student/betas").second;
-    AdamWStep step{.lr = float(file_.read_scalar_double("student/lr")),
-                   .beta1 = float(betas[0]),
-                   .beta2 = float(betas[1]),
-                   .eps = float(file_.read_scalar_double("student/eps_adam")),
-                   .weight_decay = float(file_.read_scalar_double("student/weight_decay")),
-                   .clip = float(file_.read_scalar_double("student/clip")),
-                   .ema_decay = 0};
-    UpdateState state;
-    const std::vector<float> sample_weight(size_t(B), 1.0f / float(B * n));
+    const AdamWStep step{.lr = float(file_.read_scalar_double("student/lr")),
+                         .beta1 = float(betas[0]),
+                         .beta2 = float(betas[1]),
+                         .eps = float(file_.read_scalar_double("student/eps_adam")),
+                         .weight_decay = float(file_.read_scalar_double("student/weight_decay")),
+                         .clip = float(file_.read_scalar_double("student/clip")),
+                         .ema_decay = 0};
+    const UpdateState start;
+    OpBuffer<UpdateState> state(compute_, 1);
+    upload(compute_, state.data(), &start, 1);
     WanActivations activations(Keep::kAll);
-    std::vector<float> losses, velocity(target.size()), dvelocity(target.size());
+    OpBuffer<float> velocity(compute_, B * n), dvelocity(compute_, B * n);
+    OpBuffer<double> op_errors(compute_, B), squared_norm(compute_, 1);
+    std::vector<float> losses;
+    const void* own = rounded.empty() ? static_cast<const void*>(weights.data()) : rounded.data();
     for (int i = 0; i < 5; ++i) {
-      student.forward(weights.data(), input, activations, velocity.data(), queue_);
+      student.forward(own, input, activations, velocity.data(), compute_);
+      compute_.ops->weighted_mse(B, n, velocity.data(), goal.data(), sample_weight.data(), op_errors.data(),
+                                 dvelocity.data(), compute_);
       std::vector<double> errors(size_t(B), 0.0);
-      kCpuOps.weighted_mse(B, n, velocity.data(), target.data(), sample_weight.data(), errors.data(),
-                           dvelocity.data(), queue_);
+      download(compute_, errors.data(), op_errors.data(), B);
       double loss = 0;
       for (double e : errors) loss += e / double(B * n);
       losses.push_back(float(loss));
-      Buffer<float> d = Buffer<float>::zeros(layout.total());
-      student.backward(weights.data(), input, activations, dvelocity.data(), d.data(), queue_);
-      if (i == 0) gradients(layout, d, gradient);
-      double squared_norm = 0;
-      kCpuOps.squared_norm(layout.total(), d.data(), &squared_norm, queue_);
-      kCpuOps.plan_update(step, &squared_norm, &state, queue_);
-      kCpuOps.adamw(step, &state, layout.total(), d.data(), weights.data(), m.data(), v.data(), nullptr,
-                    nullptr, queue_);
+      fill_zero(compute_, d.data(), total);
+      student.backward(own, input, activations, dvelocity.data(), d.data(), compute_);
+      if (i == 0) gradients(layout, download_all(d), gradient);
+      compute_.ops->squared_norm(total, d.data(), squared_norm.data(), compute_);
+      compute_.ops->plan_update(step, squared_norm.data(), state.data(), compute_);
+      if (rounded.empty())
+        compute_.ops->adamw(step, state.data(), total, d.data(), weights.data(), m.data(), v.data(), nullptr,
+                            nullptr, compute_);
+      else
+        compute_.bf16_ops->adamw(step, state.data(), total, d.data(), weights.data(), m.data(), v.data(),
+                                 nullptr, rounded.data(), compute_);
     }
     report_.judge("student/loss (5 steps)", error_of(losses, file_.read<float>("student/loss").second),
-                  kForward);
-    updates(layout, init, weights, after);
+                  bounds_.forward);
+    updates(layout, init, download_all(weights), after);
   }
 
-  void gradients(const ParameterLayout& layout, const Buffer<float>& ours, const Buffer<float>& reference) {
+  void gradients(const ParameterLayout& layout, const std::vector<float>& ours,
+                 const Buffer<float>& reference) {
     double squared_norm = 0;
-    ref::squared_norm(layout.total(), reference.data(), &squared_norm, queue_);
+    ref::squared_norm(layout.total(), reference.data(), &squared_norm, compute_);
     const double floor = 1e-6 * std::sqrt(squared_norm);
     for (const ParameterInfo& p : layout.parameters())
       report_.judge("grad/" + p.name,
                     relative_error(p.size, ours.data() + p.offset, reference.data() + p.offset, floor),
-                    kGradient);
+                    bounds_.gradient);
   }
 
   /// The change over the AdamW steps, all parameters together; the worst tensors are listed, not judged.
-  void updates(const ParameterLayout& layout, const Buffer<float>& init, const Buffer<float>& ours,
+  void updates(const ParameterLayout& layout, const Buffer<float>& init, const std::vector<float>& ours,
                const Buffer<float>& reference) {
     Buffer<float> a(layout.total()), b(layout.total());
     for (int64_t i = 0; i < layout.total(); ++i) {
-      a[i] = ours[i] - init[i];
+      a[i] = ours[size_t(i)] - init[i];
       b[i] = reference[i] - init[i];
     }
     report_.judge("student/after - init (all parameters)", relative_error(layout.total(), a.data(), b.data()),
-                  kUpdate);
+                  bounds_.update);
     std::vector<std::pair<double, std::string>> worst;
     for (const ParameterInfo& p : layout.parameters())
       worst.emplace_back(relative_error(p.size, a.data() + p.offset, b.data() + p.offset), p.name);
@@ -251,13 +287,15 @@ class GoldenCheck {
       report_.note(cat("not judged: change of ", worst[i].second, " ", worst[i].first));
   }
 
+  const Bounds bounds_;
+  const Compute& compute_;
+  const Dtype dtype_;
   fs::path folder_;
   ModelIndex index_;
   H5File file_;
-  Queue queue_;
   WanConfig config_;
   WanTransformer transformer_;
-  Buffer<float> high_, low_;
+  ModelWeights high_, low_;
   WanVaeDecoder vae_;
   std::vector<TextEmbedding> reference_text_;
   Report report_;
@@ -265,13 +303,15 @@ class GoldenCheck {
 
 int run(int argc, char** argv) {
   namespace po = boost::program_options;
-  std::string teacher, golden;
+  std::string teacher, golden, device, dtype;
   int threads = 1;
   po::options_description options("golden_check recomputes reference numbers of a teacher");
   options.add_options()("help", "this text")("teacher", po::value(&teacher)->required(),
                                              "teacher folder in the diffusers layout")(
       "golden", po::value(&golden)->required(), "HDF5 file that tests/golden/make_golden.py wrote for it")(
-      "threads", po::value(&threads)->default_value(1), "threads");
+      "threads", po::value(&threads)->default_value(1), "threads")(
+      "device", po::value(&device)->default_value("cpu"), "cpu, cuda or simt")(
+      "dtype", po::value(&dtype)->default_value("float32"), "float32, or on a device bfloat16");
   po::variables_map values;
   try {
     po::store(po::parse_command_line(argc, argv, options), values);
@@ -284,7 +324,8 @@ int run(int argc, char** argv) {
     std::cerr << "golden_check: " << e.what() << "\n" << options;
     return 2;
   }
-  return GoldenCheck(teacher, golden, threads).run();
+  const ComputeDevice chosen(device, threads, 0);
+  return GoldenCheck(teacher, golden, chosen.compute(), parse_dtype(dtype)).run();
 }
 
 }  // namespace

@@ -125,7 +125,7 @@ void check_bands(const wd::WanVaeDecoder& decoder, int64_t h, int64_t w) {
   const int64_t scale = decoder.config().scale(), row = scale * scale * w;  // pixels of one latent row
   const std::vector<float> latents = normal(decoder.config().z_dim * h * w, 7);
   std::vector<float> whole(3 * h * row, NAN);
-  decoder.decode(latents.data(), h, w, whole.data(), {2});
+  decoder.decode(latents.data(), h, w, whole.data(), wd::Queue{2});
   REQUIRE(std::ranges::all_of(whole, [](float x) { return std::isfinite(x); }));
   REQUIRE(std::ranges::any_of(whole, [](float x) { return std::abs(x) < 1; }));
   for (int64_t begin = 0; begin < h; ++begin) {
@@ -137,7 +137,7 @@ void check_bands(const wd::WanVaeDecoder& decoder, int64_t h, int64_t w) {
         const int64_t pixels = (end - begin) * row;
         std::vector<float> band(3 * pixels + 1, NAN);
         band.back() = wd::op_test::kGuard;
-        decoder.decode_rows(latents.data(), h, w, begin, end, strip, band.data(), {1});
+        decoder.decode_rows(latents.data(), h, w, begin, end, strip, band.data(), wd::Queue{1});
         for (int64_t c = 0; c < 3; ++c) {
           CHECK(std::equal(&band[c * pixels], &band[(c + 1) * pixels], &whole[(c * h + begin) * row]));
         }
@@ -188,7 +188,7 @@ TEST_CASE("wan_vae strips: decode_peak_bytes is what is allocated") {
       const int64_t announced = decoder.decode_peak_bytes(h, w, end - begin, strip, threads);
       reset_peak();
       const int64_t before = held;
-      decoder.decode_rows(latents.data(), h, w, begin, end, strip, image.data(), {threads});
+      decoder.decode_rows(latents.data(), h, w, begin, end, strip, image.data(), wd::Queue{threads});
       CHECK(held == before);
       CHECK(most - before <= announced);
       // Not every thread need have held a tile at the same time; a band at the border has fewer rows.
@@ -217,13 +217,13 @@ TEST_CASE("wan_vae strips: bands of bytes make up the picture") {
   const wd::WanVaeDecoder decoder("data/tiny-wan/vae");
   const int64_t h = 7, w = 5;
   const std::vector<float> latents = normal(decoder.config().z_dim * h * w, 2);
-  const wd::Image whole = wd::decode_picture(decoder, latents.data(), h, w, {2}).value();
+  const wd::Image whole = wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{2}).value();
   CHECK(whole.width == 40);
   CHECK(whole.height == 56);
-  CHECK(wd::decode_picture(decoder, latents.data(), h, w, {1}, 3).value().rgb == whole.rgb);
+  CHECK(wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{1}, 3).value().rgb == whole.rgb);
   std::vector<uint8_t> joined;
   for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 3}, {3, 3}, {3, 7}}) {
-    const auto band = wd::decode_picture_rows(decoder, latents.data(), h, w, begin, end, {1}, 2).value();
+    const auto band = wd::decode_picture_rows(decoder, latents.data(), h, w, begin, end, wd::Queue{1}, 2).value();
     joined.insert(joined.end(), band.begin(), band.end());
   }
   CHECK(joined == whole.rgb);
@@ -234,7 +234,7 @@ TEST_CASE("wan_vae strips: asked to stop") {
   const int64_t h = 7, w = 5;
   const wd::WanVaeConfig& config = decoder.config();
   const std::vector<float> latents = normal(config.z_dim * h * w, 4);
-  const wd::Image whole = wd::decode_picture(decoder, latents.data(), h, w, {2}).value();
+  const wd::Image whole = wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{2}).value();
   // The input's convolutions, the middle block's three parts, the up blocks' residual blocks and upsamplers,
   // the output; behind the first level's residual blocks all of it once per strip.
   const int64_t levels = static_cast<int64_t>(config.dim_mult.size()), blocks = config.num_res_blocks + 1;
@@ -245,7 +245,7 @@ TEST_CASE("wan_vae strips: asked to stop") {
     const auto stop = [&] { return ++asked == stop_at; };
     const auto decode = [&] {
       asked = 0;
-      return wd::decode_picture(decoder, latents.data(), h, w, {2}, strip, stop);
+      return wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{2}, strip, stop);
     };
     CHECK(decode().value().rgb == whole.rgb);
     const int64_t all = asked;
@@ -264,7 +264,7 @@ TEST_CASE("wan_vae dtype: what 16 bits cost") {
   const wd::WanVaeDecoder exact("data/tiny-wan/vae");
   const int64_t h = 12, w = 12, values = 3 * 64 * h * w;
   std::vector<float> latents = normal(exact.config().z_dim * h * w, 3), expected(values), found(values);
-  const std::vector<uint8_t> grey = wd::decode_picture(exact, latents.data(), h, w, {1}).value().rgb;
+  const std::vector<uint8_t> grey = wd::decode_picture(exact, latents.data(), h, w, wd::Queue{1}).value().rgb;
   struct Bound {
     wd::VaeDtype dtype;
     double least, relative;  // relative L2 error: at least (else nothing was rounded) and at most
@@ -273,14 +273,14 @@ TEST_CASE("wan_vae dtype: what 16 bits cost") {
   for (const auto& [dtype, least, relative, levels] :
        {Bound{wd::VaeDtype::kBfloat16, 2e-3, 1.5e-2, 8}, Bound{wd::VaeDtype::kFloat16, 2e-4, 1.6e-3, 2}}) {
     const wd::WanVaeDecoder decoder("data/tiny-wan/vae", dtype);
-    const std::vector<uint8_t> rgb = wd::decode_picture(decoder, latents.data(), h, w, {1}).value().rgb;
+    const std::vector<uint8_t> rgb = wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{1}).value().rgb;
     int worst = 0;
     for (size_t i = 0; i < rgb.size(); ++i) worst = std::max(worst, std::abs(rgb[i] - grey[i]));
     CHECK(worst <= levels);
     std::vector<float> z(latents.size());
     wd::denormalise_latents(exact.config(), h, w, latents.data(), z.data());
-    exact.decode(z.data(), h, w, expected.data(), {1});
-    decoder.decode(z.data(), h, w, found.data(), {1});
+    exact.decode(z.data(), h, w, expected.data(), wd::Queue{1});
+    decoder.decode(z.data(), h, w, found.data(), wd::Queue{1});
     double error = 0, norm = 0;
     for (int64_t i = 0; i < values; ++i) {
       error += std::pow(double{found[i]} - expected[i], 2);
@@ -306,7 +306,7 @@ TEST_CASE("wan_vae dtype: names, and overflow") {
   const auto decode = [&](wd::VaeDtype dtype, const std::vector<float>& latents) {
     std::vector<float> image(3 * 24 * 24);
     return error_of([&] {
-      wd::WanVaeDecoder("data/tiny-wan/vae", dtype).decode(latents.data(), 3, 3, image.data(), {1});
+      wd::WanVaeDecoder("data/tiny-wan/vae", dtype).decode(latents.data(), 3, 3, image.data(), wd::Queue{1});
     });
   };
   check_mentions(decode(wd::VaeDtype::kFloat16, large), {"not finite in float16", "bfloat16 or float32"});

@@ -63,8 +63,8 @@ TEST_CASE("wan_vae: golden pictures, and the same bits for any number of threads
   for (int64_t b = 0; b < shape[0]; ++b) {
     CAPTURE(b);
     std::vector<float> found(per_image, NAN), again = found;
-    decoder.decode(latents.data() + b * per_latent, h, w, found.data(), {1});
-    decoder.decode(latents.data() + b * per_latent, h, w, again.data(), {3});
+    decoder.decode(latents.data() + b * per_latent, h, w, found.data(), wd::Queue{1});
+    decoder.decode(latents.data() + b * per_latent, h, w, again.data(), wd::Queue{3});
     double error = 0, norm = 0;
     for (int64_t i = 0; i < per_image; ++i) {
       const double truth = expected[b * per_image + i];
@@ -83,7 +83,7 @@ TEST_CASE("wan_vae: one latent and odd, non-square latents decode") {
     const std::vector<float> latents(16 * h * w, 0.5f);
     std::vector<float> image(3 * 64 * h * w + 1, NAN);
     image.back() = 7.0f;
-    decoder.decode(latents.data(), h, w, image.data(), {2});
+    decoder.decode(latents.data(), h, w, image.data(), wd::Queue{2});
     CHECK(
         std::all_of(image.begin(), image.end() - 1, [](float x) { return std::abs(x) <= 1.0f; }));  // no NaN
     CHECK(image.back() == 7.0f);
