@@ -53,7 +53,8 @@ class GoldenCheck {
         config_(WanConfig::load(folder_ / "transformer")),
         transformer_(compute.transformer(config_, dtype)),
         high_(load_wan_weights(folder_ / "transformer", transformer_.layout(), compute, dtype)),
-        vae_(folder_ / "vae", dtype == Dtype::kFloat32 ? VaeDtype::kFloat32 : VaeDtype::kBfloat16, compute) {
+        vae_(folder_ / "vae",
+             compute.element(dtype) == Dtype::kFloat32 ? VaeDtype::kFloat32 : VaeDtype::kBfloat16, compute) {
     if (index_.has_transformer_2)
       low_ = load_wan_weights(folder_ / "transformer_2", transformer_.layout(), compute, dtype);
     const auto [shape, rows] = file_.read<float>("text/embeds");

@@ -223,7 +223,8 @@ TEST_CASE("wan_vae strips: bands of bytes make up the picture") {
   CHECK(wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{1}, 3).value().rgb == whole.rgb);
   std::vector<uint8_t> joined;
   for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 3}, {3, 3}, {3, 7}}) {
-    const auto band = wd::decode_picture_rows(decoder, latents.data(), h, w, begin, end, wd::Queue{1}, 2).value();
+    const auto band =
+        wd::decode_picture_rows(decoder, latents.data(), h, w, begin, end, wd::Queue{1}, 2).value();
     joined.insert(joined.end(), band.begin(), band.end());
   }
   CHECK(joined == whole.rgb);
@@ -273,7 +274,8 @@ TEST_CASE("wan_vae dtype: what 16 bits cost") {
   for (const auto& [dtype, least, relative, levels] :
        {Bound{wd::VaeDtype::kBfloat16, 2e-3, 1.5e-2, 8}, Bound{wd::VaeDtype::kFloat16, 2e-4, 1.6e-3, 2}}) {
     const wd::WanVaeDecoder decoder("data/tiny-wan/vae", dtype);
-    const std::vector<uint8_t> rgb = wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{1}).value().rgb;
+    const std::vector<uint8_t> rgb =
+        wd::decode_picture(decoder, latents.data(), h, w, wd::Queue{1}).value().rgb;
     int worst = 0;
     for (size_t i = 0; i < rgb.size(); ++i) worst = std::max(worst, std::abs(rgb[i] - grey[i]));
     CHECK(worst <= levels);

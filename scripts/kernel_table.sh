@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# A table of what the compiler made of every CUDA kernel: registers, spilled bytes, static shared memory (from ptxas's
+# notes, which make keeps beside the objects), and how many tensor-core instructions it has (from the machine code).
+# usage: kernel_table.sh [OBJECT.cuda.o ...]; CUOBJDUMP names the tool. Exit code 1 if a kernel spills.
+set -euo pipefail
+cuobjdump=${CUOBJDUMP:-cuobjdump}
+[ $# -gt 0 ] || { echo "kernel_table.sh: no objects: build with CUDA first" >&2; exit 2; }
+command -v "$cuobjdump" > /dev/null || echo "no $cuobjdump here: tensor-core instructions are not counted" >&2
+
+# mangled name, architecture, and a number per instruction.
+instructions() {
+  command -v "$cuobjdump" > /dev/null || return 0
+  "$cuobjdump" -sass "$1" | awk '
+    /^\tcode for / || /arch = / { arch = $NF }
+    /Function :/ { name = $NF }
+    / [U]?HMMA\./ { mma[name, arch]++; seen[name, arch] = 1 }
+    /HGMMA\./ { wgmma[name, arch]++; seen[name, arch] = 1 }
+    END { for (k in seen) { split(k, p, SUBSEP); print p[1], p[2], mma[k] + 0, wgmma[k] + 0 } }'
+}
+
+{
+  for object in "$@"; do
+    {
+      instructions "$object" | sed 's/^/I /'
+      sed 's/^/P /' "${object%.o}.ptxas"
+    } | awk -v file="$(basename "$object" .cuda.o)" -v counted="$(command -v "$cuobjdump" || true)" '
+      $1 == "I" { mma[$2, $3] = $4; wgmma[$2, $3] = $5; next }
+      /Compiling entry function/ { name = $8; arch = $10; gsub(/\047/, "", name); gsub(/\047/, "", arch) }
+      /spill stores/ { spill = $6 + $10 }
+      /Used [0-9]+ registers/ {
+        shared = 0
+        if (match($0, /[0-9]+ bytes smem/)) shared = substr($0, RSTART, RLENGTH) + 0
+        match($0, /Used [0-9]+/)
+        print file, arch, substr($0, RSTART + 5, RLENGTH - 5), spill, shared, counted ? mma[name, arch] + 0 : "-", counted ? wgmma[name, arch] + 0 : "-", name
+      }'
+  done
+} | c++filt | awk '
+  function shorten(text) {
+    gsub(/wandistill::/, "", text); gsub(/\(anonymous namespace\)::/, "", text); gsub(/cuda::/, "", text)
+    gsub(/_GLOBAL__N__[0-9a-z_]+::/, "", text)
+    sub(/^void /, "", text)
+    sub(/\(.*$/, "", text)
+    return text
+  }
+  BEGIN {
+    printf "%-22s %-7s %9s %6s %7s %6s %6s  %s\n", "file", "arch", "registers", "spills", "shared", "HMMA", "HGMMA", "kernel"
+  }
+  {
+    name = $0
+    for (i = 0; i < 7; ++i) sub(/^[^ ]+ /, "", name)
+    printf "%-22s %-7s %9d %6d %7d %6s %6s  %s\n", $1, $2, $3, $4, $5, $6, $7, shorten(name)
+    if ($4 > 0) bad = 1
+  }
+  END { if (bad) { print "kernel_table.sh: some kernels spill registers" > "/dev/stderr"; exit 1 } }'
