@@ -18,9 +18,17 @@ $(BUILD)/%.cuda.o: %.cu $(BUILD)/cuda_flags
 	@echo "  NVCC $<"
 	@$(NVCC) $(NVCC_FLAGS) -Iinclude -I. -MMD -MP -MF $(@:.o=.d) -c $< -o $@ > $(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas); exit 1; }
 
+# The tests with one kernel file, SUBJECT, replaced by a copy with a fault, MUTANT, as the program OUT
+# (tests/simt/product_mutants.sh); mutant-asan and mutant-tsan below.
+.PHONY: mutant-plain mutant-asan mutant-tsan
+mutant-plain: $(call obj,$(SIMT_TESTS)) $(call kernel_objects,$(SIMT_SUBJECTS)) $(BUILD)/libwandistill.a
+	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(SIMT_FLAGS) -x c++ -c $(MUTANT) -o $(OUT).o
+	@$(CXX) $(CXXFLAGS) $(filter %.o,$^) $(OUT).o $(BUILD)/libwandistill.a $(LDFLAGS) $(LDLIBS) -o $(OUT)
+
 # The same tests with sanitizers: kernels, SIMT layer and tests anew, the plain twins as they are. ThreadSanitizer must
 # not look into the layer itself, which tells it what CUDA threads do (kernels/simt/sanitizers.h).
 SANITIZED_SRC := $(SIMT_TESTS) $(wildcard kernels/simt/*.cpp) src/gpu/simt_device.cpp src/gpu/no_cuda.cpp
+SANITIZED_TWINS := $(wildcard kernels/ref/*.cpp) src/tensor/philox.cpp
 SANITIZED_CU  := $(KERNELS) $(SIMT_SUBJECTS)
 SANITIZED     := -std=c++20 -O1 -g -march=$(ARCH) -ffp-contract=off -Wall -Wextra -Werror -MMD -MP
 ASAN_FLAGS    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -36,11 +44,15 @@ $(BUILD)/$(1)/%.simt.o: %.cu $(BUILD)/flags
 	@mkdir -p $$(@D)
 	@echo "  SIMT $$< ($(1))"
 	@$(CXX) -Iinclude -I. $(SANITIZED) $(SIMT_FLAGS) $$(SANITIZER) -x c++ -c $$< -o $$@
-$(BIN)/simt_tests_$(1): $(patsubst %.cpp,$(BUILD)/$(1)/%.o,$(SANITIZED_SRC)) \
-                        $(patsubst %.cu,$(BUILD)/$(1)/%.simt.o,$(SANITIZED_CU)) $(call obj,$(wildcard kernels/ref/*.cpp))
+$(1)_objects := $(patsubst %.cpp,$(BUILD)/$(1)/%.o,$(SANITIZED_SRC)) $(patsubst %.cu,$(BUILD)/$(1)/%.simt.o,$(SANITIZED_CU)) \
+  $(call obj,$(SANITIZED_TWINS))
+$(BIN)/simt_tests_$(1): $$($(1)_objects)
 	@mkdir -p $$(@D)
 	@echo "  LD   $$@"
 	@$(CXX) $(2) $$^ -lpthread -o $$@
+mutant-$(1): $$(filter-out $(BUILD)/$(1)/$(SUBJECT:.cu=.simt.o),$$($(1)_objects))
+	@$(CXX) -Iinclude -I. $(SANITIZED) $(SIMT_FLAGS) $(2) -x c++ -c $(MUTANT) -o $(OUT).o
+	@$(CXX) $(2) $$^ $(OUT).o -lpthread -o $(OUT)
 endef
 $(eval $(call sanitized,asan,$(ASAN_FLAGS)))
 $(eval $(call sanitized,tsan,$(TSAN_FLAGS)))
