@@ -52,6 +52,7 @@ if [ "${1:-}" = --long ]; then
   suite "SIMT tests, ASan and UBSan" limited bin/simt_tests_asan
   suite "SIMT tests, race checker" limited bin/simt_tests_tsan
   suite "SIMT tests, seeded faults" limited bash tests/simt/mutants.sh
+  suite "faults put into the kernels" bash tests/simt/product_mutants.sh
   for script in tests/long/*.sh; do
     [ -e "$script" ] && suite "$(basename "$script" .sh)" limited bash "$script"
   done
