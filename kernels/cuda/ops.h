@@ -7,9 +7,12 @@
 namespace wandistill::WD_KERNELS {
 
 // clang-format off
+template <class T> void add_gated_residual(OpsOf<T>& ops);
 template <class T> void add_gelu(OpsOf<T>& ops);
 template <class T> void add_guidance(OpsOf<T>& ops);
 template <class T> void add_layer_norm(OpsOf<T>& ops);
+template <class T> void add_modulation(OpsOf<T>& ops);
+template <class T> void add_qk_norm_rope(OpsOf<T>& ops);
 // clang-format on
 
 }  // namespace wandistill::WD_KERNELS

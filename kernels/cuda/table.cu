@@ -8,9 +8,12 @@ template <class T>
 const OpsOf<T>& kernel_ops() {
   static const OpsOf<T> table = [] {
     OpsOf<T> ops{};
+    add_gated_residual(ops);
     add_gelu(ops);
     add_guidance(ops);
     add_layer_norm(ops);
+    add_modulation(ops);
+    add_qk_norm_rope(ops);
     return ops;
   }();
   return table;
