@@ -32,7 +32,9 @@ struct Angles {
   const float *cos, *sin;  // [D / 2], null: no rotation
 
   __device__ __forceinline__ Angles(const QkNormShape& s, int64_t row, const float* c, const float* si) {
-    const int64_t at = row % s.positions * (s.head_dim / 2);
+    // There are fewer than 2^31 rows, one block each.
+    const int64_t at =
+        int64_t{static_cast<unsigned>(row) % static_cast<unsigned>(s.positions)} * (s.head_dim / 2);
     cos = c != nullptr ? c + at : nullptr;
     sin = c != nullptr ? si + at : nullptr;
   }
