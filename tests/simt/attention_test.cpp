@@ -1,0 +1,133 @@
+// The attention kernels against their twins.
+#include "tests/simt/typed.h"
+
+namespace wandistill::simt_test {
+namespace {
+
+const Queue kHost{};
+
+struct Case {
+  int64_t queries, heads, head_dim;
+  std::vector<int64_t> keys;  // per sample
+  bool bias;
+};
+
+/// The tensors of a case, rounded to T, on the host and on the device.
+template <class T>
+struct Tensors {
+  std::vector<int64_t> offsets{0};
+  std::vector<float> bias, q, k, v, dout;
+  AttentionShape shape;
+  DeviceBuffer<int64_t> device_offsets;
+  DeviceBuffer<float> device_bias;
+  DeviceBuffer<T> device_q, device_k, device_v, device_dout;
+  AttentionShape device_shape;
+
+  Tensors(DeviceSession& session, const Case& c) {
+    const int64_t B = static_cast<int64_t>(c.keys.size()), width = c.heads * c.head_dim;
+    for (const int64_t n : c.keys) offsets.push_back(offsets.back() + n);
+    bias = normal(B, 9);
+    q = normal(B * c.queries * width, 1);
+    for (float& value : q) value *= 3;  // scores far enough apart to matter
+    q = rounded<T>(q);
+    k = rounded<T>(normal(offsets.back() * width, 2));
+    v = rounded<T>(normal(offsets.back() * width, 3));
+    dout = rounded<T>(normal(B * c.queries * width, 4));
+    shape = {B,
+             c.queries,
+             c.heads,
+             c.head_dim,
+             *std::max_element(c.keys.begin(), c.keys.end()),
+             offsets.data(),
+             c.bias ? bias.data() : nullptr,
+             1 / std::sqrt(static_cast<float>(c.head_dim))};
+    device_offsets = session.upload(offsets);
+    device_bias = session.upload(bias);
+    device_q = upload_as<T>(session, q);
+    device_k = upload_as<T>(session, k);
+    device_v = upload_as<T>(session, v);
+    device_dout = upload_as<T>(session, dout);
+    device_shape = shape;
+    device_shape.key_offsets = device_offsets.data();
+    if (c.bias) device_shape.last_key_bias = device_bias.data();
+  }
+  int64_t statistics() const { return shape.batch * shape.heads * shape.queries; }
+};
+
+// Queries of less than a tile, one tile, several; keys of one tile, an exact multiple, ragged, three or more.
+const std::vector<Case> kCases = {
+    {1, 1, 16, {1}, false},     {5, 2, 32, {5, 77}, true},      {7, 3, 48, {64, 1, 129}, true},
+    {77, 1, 64, {257}, true},   {129, 2, 64, {128, 64}, false}, {64, 1, 96, {77, 5}, true},
+    {130, 1, 128, {200}, true}, {5, 1, 80, {130}, false},       {5, 1, 112, {65}, true}};
+const std::vector<Case> kWideCases = {
+    {5, 1, 144, {77}, true}, {70, 1, 256, {33}, false}, {7, 2, 384, {100, 3}, true}};
+
+// The weights are rounded to bf16 before they meet the values, and the output.
+template <class T>
+constexpr double kForwardBound = std::is_same_v<T, float> ? 1e-5 : 3 * kRounding<bf16>;
+
+template <class T>
+void check_forward(DeviceSession& session, const Case& c) {
+  CAPTURE(c.queries);
+  CAPTURE(c.head_dim);
+  const Tensors<T> t(session, c);
+  std::vector<float> out(t.q.size()), lse(static_cast<size_t>(t.statistics()));
+  ref::attention_forward(t.shape, t.q.data(), t.k.data(), t.v.data(), out.data(), lse.data(), kHost);
+  auto device_out = session.buffer<T>(static_cast<int64_t>(out.size()) + kGuard);
+  auto device_lse = session.buffer<float>(t.statistics() + kGuard);
+  session.ops<T>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(), t.device_v.data(),
+                                     device_out.data(), device_lse.data(), session.queue);
+  CHECK(relative_difference(guarded(download_as_float(session, device_out)), out) <= kForwardBound<T>);
+  CHECK(relative_difference(guarded(session.download(device_lse)), lse) <= 1e-5);
+}
+
+TEST_CASE("attention, forward") {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
+    for_each_type([&]<class T>() {
+      for (const Case& c : kCases) check_forward<T>(session, c);
+      for (const Case& c : kWideCases) check_forward<T>(session, c);
+    });
+  });
+}
+
+TEST_CASE("attention, forward: head dims that only float32 takes, and those that nothing takes") {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
+    check_forward<float>(session, {9, 2, 10, {7}, true});
+    const Tensors<bf16> t(session, {9, 2, 10, {7}, false});
+    auto out = session.buffer<bf16>(static_cast<int64_t>(t.q.size()));
+    CHECK_THROWS_WITH(
+        session.ops<bf16>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(),
+                                              t.device_v.data(), out.data(), nullptr, session.queue),
+        doctest::Contains("head dim 10"));
+  });
+}
+
+TEST_CASE("attention, forward: a query's bits depend on it and its sample's keys alone") {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
+    for_each_type([&]<class T>() {
+      const Case all{70, 2, 64, {90, 130}, true};
+      const Tensors<T> t(session, all);
+      auto out = session.buffer<T>(static_cast<int64_t>(t.q.size()));
+      session.ops<T>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(),
+                                         t.device_v.data(), out.data(), nullptr, session.queue);
+      // The second sample's queries from the fifth on, alone.
+      const int64_t width = 128, skipped = 4, count = 66;
+      const auto offsets = session.upload(std::vector<int64_t>{0, 130});
+      AttentionShape alone = t.device_shape;
+      alone.batch = 1;
+      alone.queries = count;
+      alone.key_offsets = offsets.data();
+      alone.last_key_bias = t.device_bias.data() + 1;
+      auto part = session.buffer<T>(count * width);
+      session.ops<T>().attention_forward(alone, t.device_q.data() + (70 + skipped) * width,
+                                         t.device_k.data() + 90 * width, t.device_v.data() + 90 * width,
+                                         part.data(), nullptr, session.queue);
+      std::vector<float> whole = download_as_float(session, out);
+      whole.erase(whole.begin(), whole.begin() + (70 + skipped) * width);
+      CHECK(download_as_float(session, part) == whole);
+    });
+  });
+}
+
+}  // namespace
+}  // namespace wandistill::simt_test
