@@ -8,6 +8,7 @@ template <class T>
 const OpsOf<T>& kernel_ops() {
   static const OpsOf<T> table = [] {
     OpsOf<T> ops{};
+    add_attention_backward(ops);
     add_attention_forward(ops);
     add_gated_residual(ops);
     add_gelu(ops);

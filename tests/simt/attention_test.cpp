@@ -90,6 +90,66 @@ TEST_CASE("attention, forward") {
   });
 }
 
+// As in the forward pass, and the scores' gradients, differences of larger numbers, are rounded before they
+// meet the queries and keys.
+template <class T>
+constexpr double kBackwardBound = std::is_same_v<T, float> ? 1e-5 : 6 * kRounding<bf16>;
+
+template <class T>
+void check_backward(DeviceSession& session, const Case& c) {
+  CAPTURE(c.queries);
+  CAPTURE(c.head_dim);
+  const Tensors<T> t(session, c);
+  std::vector<float> out(t.q.size()), lse(static_cast<size_t>(t.statistics())), dq(out.size()),
+      dk(t.k.size()), dv(t.v.size());
+  ref::attention_forward(t.shape, t.q.data(), t.k.data(), t.v.data(), out.data(), lse.data(), kHost);
+  ref::attention_backward(t.shape, t.q.data(), t.k.data(), t.v.data(), out.data(), lse.data(), t.dout.data(),
+                          dq.data(), dk.data(), dv.data(), kHost);
+  const auto device_out = upload_as<T>(session, out);
+  const auto device_lse = session.upload(lse);
+  auto device_dq = session.buffer<T>(static_cast<int64_t>(dq.size()) + kGuard),
+       device_dk = session.buffer<T>(static_cast<int64_t>(dk.size()) + kGuard),
+       device_dv = session.buffer<T>(static_cast<int64_t>(dv.size()) + kGuard);
+  session.ops<T>().attention_backward(t.device_shape, t.device_q.data(), t.device_k.data(), t.device_v.data(),
+                                      device_out.data(), device_lse.data(), t.device_dout.data(),
+                                      device_dq.data(), device_dk.data(), device_dv.data(), session.queue);
+  CHECK(relative_difference(guarded(download_as_float(session, device_dq)), dq) <= kBackwardBound<T>);
+  CHECK(relative_difference(guarded(download_as_float(session, device_dk)), dk) <= kBackwardBound<T>);
+  CHECK(relative_difference(guarded(download_as_float(session, device_dv)), dv) <= kBackwardBound<T>);
+}
+
+TEST_CASE("attention, backward") {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
+    for_each_type([&]<class T>() {
+      for (const Case& c : kCases) check_backward<T>(session, c);
+      check_backward<T>(session, {600, 1, 16, {5, 70}, true});  // the queries in parts
+    });
+    check_backward<float>(session, {9, 2, 10, {7}, true});
+  });
+}
+
+TEST_CASE("attention, backward: the same bits in every order") {
+  for_each_type([]<class T>() {
+    std::vector<std::vector<float>> first;
+    for (const SimtCase& simt : kSimtCases) {
+      DeviceSession session(make_simt_device(simt.options), simt.threads);
+      const Tensors<T> t(session, {520, 1, 32, {70}, true});
+      auto out = session.buffer<T>(static_cast<int64_t>(t.q.size())), dq = session.buffer<T>(out.size()),
+           dk = session.buffer<T>(static_cast<int64_t>(t.k.size())), dv = session.buffer<T>(dk.size());
+      auto lse = session.buffer<float>(t.statistics());
+      session.ops<T>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(),
+                                         t.device_v.data(), out.data(), lse.data(), session.queue);
+      session.ops<T>().attention_backward(t.device_shape, t.device_q.data(), t.device_k.data(),
+                                          t.device_v.data(), out.data(), lse.data(), t.device_dout.data(),
+                                          dq.data(), dk.data(), dv.data(), session.queue);
+      const std::vector<std::vector<float>> found = {
+          download_as_float(session, dq), download_as_float(session, dk), download_as_float(session, dv)};
+      if (first.empty()) first = found;
+      CHECK(found == first);
+    }
+  });
+}
+
 TEST_CASE("attention, forward: head dims that only float32 takes, and those that nothing takes") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     check_forward<float>(session, {9, 2, 10, {7}, true});
