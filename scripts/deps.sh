@@ -61,18 +61,17 @@ missing_packages() {
 }
 
 report_gpu() {
-  local name file
-  echo "GPU libraries (without them the kernels are built for the SIMT layer alone):"
-  if [ -n "${NVCC:-}" ]; then echo "  ✓ nvcc: $NVCC"; else echo "  ✗ nvcc (not found, or CUDA=0)"; fi
-  for name in NCCL:nccl.h cuDNN:cudnn.h cuBLAS:cublas_v2.h; do
-    file=${name#*:}
-    if compgen -G "$cuda/include/$file" > /dev/null || compgen -G "/usr/include/$file" > /dev/null ||
-       compgen -G "/usr/include/*/$file" > /dev/null; then
-      echo "  ✓ ${name%:*}"
-    else
-      echo "  ✗ ${name%:*}"
-    fi
-  done
+  echo "GPU libraries (without the first the kernels are built for the SIMT layer alone):"
+  if [ -n "${NVCC:-}" ]; then
+    echo "  ✓ nvcc, cuBLASLt: $NVCC"
+  else
+    echo "  ✗ nvcc, cuBLASLt (CUDA toolkit not found in $cuda, or CUDA=0)"
+  fi
+  if [ -n "${NCCL:-}" ]; then
+    echo "  ✓ NCCL: $NCCL"
+  else
+    echo "  ✗ NCCL (for more than one GPU): NVIDIA's packages libnccl2 and libnccl-dev, or NCCL_HOME=/where/it/is"
+  fi
 }
 
 report() {

@@ -1,9 +1,11 @@
 # The CUDA kernels: each kernels/cuda/*.cu becomes a SIMT object by the host compiler, always, and a CUDA object by
 # nvcc, where there is one.
+comma         := ,
 KERNELS       := $(sort $(wildcard kernels/cuda/*.cu))
 SIMT_TESTS    := $(sort $(wildcard tests/simt/*.cpp))
 SIMT_SUBJECTS := $(sort $(wildcard tests/simt/*.cu))
-OTHER_GPU_SRC := $(if $(NVCC),src/gpu/no_cuda.cpp,$(wildcard src/gpu/cuda_*.cpp))
+OTHER_GPU_SRC := $(if $(NVCC),src/gpu/no_cuda.cpp,$(wildcard src/gpu/cuda_*.cpp)) \
+                 $(if $(NCCL_LIBRARY),src/comm/no_nccl.cpp,src/comm/nccl_collectives.cpp)
 kernel_objects = $(patsubst %.cu,$(BUILD)/%.simt.o,$(1)) $(if $(NVCC),$(patsubst %.cu,$(BUILD)/%.cuda.o,$(1)))
 
 # Kernels look at the same memory as different types, as CUDA allows.
@@ -13,6 +15,8 @@ CUDA_ARCHS    ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,c
 NVCC_FLAGS    := -std=c++20 -O3 --expt-relaxed-constexpr -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
                  -Xptxas -v $(CUDA_ARCHS)
 CUDA_CFLAGS   := $(if $(NVCC),-DWD_CUDA -isystem $(CUDA_ROOT)/include)
+NCCL_CFLAGS   := $(patsubst %/nccl.h,-isystem %,$(filter-out /usr/include/% /usr/local/include/%,$(NCCL_HEADER)))
 # The static runtime finds the driver when it runs: the program starts where there is none.
-CUDA_LIBS     := $(if $(NVCC),-L$(CUDA_ROOT)/lib64 -lcudart_static -ldl -lrt)
+CUDA_LIBS     := $(if $(NVCC),-L$(CUDA_ROOT)/lib64 -lcublasLt -lcudart_static -ldl -lrt -Wl$(comma)-rpath$(comma)$(CUDA_ROOT)/lib64) \
+                 $(if $(NCCL_LIBRARY),$(NCCL_LIBRARY) -Wl$(comma)-rpath$(comma)$(dir $(NCCL_LIBRARY)))
 LDLIBS        += $(CUDA_LIBS)

@@ -1,11 +1,12 @@
 # How kernels, and the programs that test them under sanitizers, are compiled (scripts/kernels.mk has the lists).
 $(BUILD)/cuda_flags: force
 	@mkdir -p $(@D)
-	@echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' > $@
+	@echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY)' > $@
 
-CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp) $(SIMT_TESTS))
+CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp) src/comm/nccl_collectives.cpp $(SIMT_TESTS))
 $(CUDA_AWARE): CPPFLAGS += $(CUDA_CFLAGS)
 $(CUDA_AWARE): $(BUILD)/cuda_flags
+$(BUILD)/src/comm/nccl_collectives.o: CPPFLAGS += $(NCCL_CFLAGS)
 
 $(BUILD)/%.simt.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -27,8 +28,9 @@ mutant-plain: $(call obj,$(SIMT_TESTS)) $(call kernel_objects,$(SIMT_SUBJECTS)) 
 
 # The same tests with sanitizers: kernels, SIMT layer and tests anew, the plain twins as they are. ThreadSanitizer must
 # not look into the layer itself, which tells it what CUDA threads do (kernels/simt/sanitizers.h).
-SANITIZED_SRC := $(SIMT_TESTS) $(wildcard kernels/simt/*.cpp) src/gpu/simt_device.cpp src/gpu/no_cuda.cpp
 SANITIZED_TWINS := $(wildcard kernels/ref/*.cpp) src/tensor/philox.cpp
+SANITIZED_SRC := $(filter-out tests/simt/products_test.cpp,$(SIMT_TESTS)) $(wildcard kernels/simt/*.cpp) \
+                 src/gpu/simt_device.cpp src/gpu/staging_ring.cpp src/gpu/no_cuda.cpp
 SANITIZED_CU  := $(KERNELS) $(SIMT_SUBJECTS)
 SANITIZED     := -std=c++20 -O1 -g -march=$(ARCH) -ffp-contract=off -Wall -Wextra -Werror -MMD -MP
 ASAN_FLAGS    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace wandistill {
 
@@ -15,17 +16,33 @@ class Event {
   virtual ~Event() = default;
   /// Returns when the work in front of the last record() is done; at once if there was none.
   virtual void synchronize() = 0;
+  /// True if that work is done. A SIMT device, where nothing goes on by itself, does it then.
+  virtual bool reached() = 0;
+};
+
+class Stream;
+
+/// A piece of a stream's work that is enqueued as one (Stream::begin_capture). Lives no longer than the
+/// stream; the destructor may wait.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  /// Enqueues the work. Error if it is another stream than the one that it was captured from, whose scratch
+  /// memory it uses.
+  virtual void launch(Stream& stream) = 0;
 };
 
 /// Work that the device does in order. Nothing is ordered between streams but by events, and the host may
 /// touch what a stream reads or writes only before it is enqueued and after a synchronize(). Errors of
-/// kernels are thrown (as Error) by synchronize(). The destructor waits.
+/// kernels are thrown (as Error) by synchronize(). The destructor waits. For one thread at a time: on CUDA
+/// the one that made the device.
 class Stream {
  public:
   virtual ~Stream() = default;
   /// Copies `bytes` bytes within device memory, or between it and pinned host memory.
   virtual void copy(void* to, const void* from, int64_t bytes) = 0;
-  /// Enqueues a copy of host memory, which may be changed or freed at once.
+  /// Enqueues a copy of host memory, which may be changed or freed at once. Waits only while more than 8 MiB
+  /// of uploads have not got there yet.
   virtual void upload(void* to, const void* from_host, int64_t bytes) = 0;
   /// Copies to host memory: there when it returns.
   virtual void download(void* to_host, const void* from, int64_t bytes) = 0;
@@ -38,6 +55,17 @@ class Stream {
   /// release(); other streams need an event behind the first and in front of the second.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
+
+  /// What is enqueued until end_capture() is not done but becomes a graph, whose launches do it with the same
+  /// addresses and with what lies there then. It should have run once before: what is made at first use
+  /// (products' plans, loaded kernels) cannot be made in all cases while capturing. Kernels, products, copies
+  /// and fills may be captured, and buffers that are allocated and released within: their memory is the
+  /// graph's. Error for all that involves the host or other streams (upload, download, record, wait,
+  /// synchronize, collectives), which leaves the capture as it was.
+  virtual void begin_capture() = 0;
+  /// Error, without a graph, if there was no begin_capture(), or if a buffer was not allocated and released
+  /// within.
+  virtual std::unique_ptr<Graph> end_capture() = 0;
 };
 
 /// Streams, events and buffers live no longer than their device.
@@ -73,6 +101,8 @@ std::unique_ptr<Device> make_simt_device(const SimtOptions& options);
 
 /// CUDA devices of this machine: none in a build without CUDA or where there is no driver.
 int cuda_device_count();
+/// What identifies each of them, whatever ordinal it has in this process.
+std::vector<std::string> cuda_device_ids();
 /// Error if there is no such device.
 std::unique_ptr<Device> make_cuda_device(int ordinal);
 

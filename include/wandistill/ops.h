@@ -31,7 +31,9 @@ template <class T>
 struct OpsOf {
   // The transformer
   LinearForward<T>* linear_forward;
+  LinearGeluForward<T>* linear_gelu_forward;
   LinearBackward<T>* linear_backward;
+  AddColumnSums<T>* add_column_sums;
   AttentionForward<T>* attention_forward;
   AttentionBackward<T>* attention_backward;
   LayerNormForward<T>* layer_norm_forward;

@@ -10,6 +10,7 @@
 #include "kernels/cpu/parallel.h"
 #include "wandistill/buffer.h"
 #include "wandistill/error.h"
+#include "wandistill/ops/activation.h"
 
 namespace wandistill::cpu {
 namespace {
@@ -43,20 +44,6 @@ void sgemm_padded(const MatmulShape& s, const float* a, const float* b, float* c
   for (int64_t i = 0; i < s.m; ++i) std::copy_n(result.data() + i * s.n, s.n, c + i * s.ldc);
 }
 
-/// c [n] += column sums of x [m, n].
-void add_column_sums(int64_t m, int64_t n, const float* x, float* c, const Queue& queue) {
-  parallel_blocks(queue, n, 64, [&](int64_t begin, int64_t end) {
-    const int64_t width = end - begin;
-    float sum[64] = {};
-    for (int64_t i = 0; i < m; ++i) {
-      const float* row = x + i * n + begin;
-#pragma omp simd
-      for (int64_t j = 0; j < width; ++j) sum[j] += row[j];
-    }
-    for (int64_t j = 0; j < width; ++j) c[begin + j] += sum[j];
-  });
-}
-
 }  // namespace
 
 void matmul_serial(const MatmulShape& s, const float* a, const float* b, float* c) {
@@ -83,6 +70,25 @@ void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float
       for (int64_t i = begin; i < end; ++i) std::copy(bias, bias + n, y + i * n);
     matmul_serial(MatmulShape::dense(end - begin, n, k, false, true, bias ? 1.0f : 0.0f), x + begin * k,
                   weight, y + begin * n);
+  });
+}
+
+void linear_gelu_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight,
+                         const float* bias, float* raw, float* act, const Queue& queue) {
+  linear_forward(m, n, k, x, weight, bias, raw, queue);
+  gelu_forward(m * n, raw, act, queue);
+}
+
+void add_column_sums(int64_t m, int64_t n, const float* x, float* sums, const Queue& queue) {
+  parallel_blocks(queue, n, 64, [&](int64_t begin, int64_t end) {
+    const int64_t width = end - begin;
+    float sum[64] = {};
+    for (int64_t i = 0; i < m; ++i) {
+      const float* row = x + i * n + begin;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) sum[j] += row[j];
+    }
+    for (int64_t j = 0; j < width; ++j) sums[begin + j] += sum[j];
   });
 }
 

@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(256)
 
 /// vectors: terms may be asked for 4 aligned columns at a time. Scratch: at most 64 chunks' sums per group.
 template <int kSums, class Terms>
-void add_column_sums(const ColumnShape& shape, bool vectors, const Terms& terms,
+void sum_columns(const ColumnShape& shape, bool vectors, const Terms& terms,
                      const ColumnTargets<kSums>& targets, const Queue& queue) {
   if (shape.groups * shape.rows * shape.columns == 0) return;
   constexpr int64_t kMostChunks = 64, kEnoughBlocks = 1024;

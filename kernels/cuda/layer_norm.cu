@@ -175,7 +175,7 @@ void layer_norm_backward(const LayerNormShape& shape, const T* x, const T* scale
   });
   const ColumnShape rows = shape.stride ? ColumnShape{shape.batch, shape.tokens, C}
                                         : ColumnShape{1, shape.batch * shape.tokens, C};
-  add_column_sums<2>(rows, vectors, ScaleShiftTerms<T>{x, dy, mean, rstd, C},
+  sum_columns<2>(rows, vectors, ScaleShiftTerms<T>{x, dy, mean, rstd, C},
                      ColumnTargets<2>{{dscale, dshift}, shape.stride}, queue);
 }
 

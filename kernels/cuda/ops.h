@@ -9,6 +9,7 @@ namespace wandistill::WD_KERNELS {
 // clang-format off
 template <class T> void add_attention_backward(OpsOf<T>& ops);
 template <class T> void add_attention_forward(OpsOf<T>& ops);
+template <class T> void add_column_sums(OpsOf<T>& ops);
 template <class T> void add_gated_residual(OpsOf<T>& ops);
 template <class T> void add_gelu(OpsOf<T>& ops);
 template <class T> void add_guidance(OpsOf<T>& ops);

@@ -10,6 +10,7 @@ const OpsOf<T>& kernel_ops() {
     OpsOf<T> ops{};
     add_attention_backward(ops);
     add_attention_forward(ops);
+    add_column_sums(ops);
     add_gated_residual(ops);
     add_gelu(ops);
     add_guidance(ops);

@@ -1,5 +1,7 @@
 #include "wandistill/ops/matmul.h"
 
+#include "wandistill/ops/activation.h"
+
 namespace wandistill::ref {
 
 void matmul(const MatmulShape& s, const float* a, const float* b, float* c, const Queue&) {
@@ -24,8 +26,22 @@ void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float
     }
 }
 
+void linear_gelu_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight,
+                         const float* bias, float* raw, float* act, const Queue& queue) {
+  linear_forward(m, n, k, x, weight, bias, raw, queue);
+  gelu_forward(m * n, raw, act, queue);
+}
+
+void add_column_sums(int64_t m, int64_t n, const float* x, float* sums, const Queue&) {
+  for (int64_t j = 0; j < n; ++j) {
+    double sum = sums[j];
+    for (int64_t i = 0; i < m; ++i) sum += x[i * n + j];
+    sums[j] = float(sum);
+  }
+}
+
 void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
-                     float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue&) {
+                     float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
   if (dx)
     for (int64_t i = 0; i < m; ++i)
       for (int64_t l = 0; l < k; ++l) {
@@ -40,12 +56,7 @@ void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const floa
         for (int64_t i = 0; i < m; ++i) sum += double(dy[i * n + j]) * x[i * k + l];
         dweight[j * k + l] = float(sum);
       }
-  if (dbias)
-    for (int64_t j = 0; j < n; ++j) {
-      double sum = dbias[j];
-      for (int64_t i = 0; i < m; ++i) sum += dy[i * n + j];
-      dbias[j] = float(sum);
-    }
+  if (dbias) add_column_sums(m, n, dy, dbias, queue);
 }
 
 }  // namespace wandistill::ref

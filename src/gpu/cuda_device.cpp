@@ -1,110 +1,224 @@
-// The CUDA device, on the runtime API alone.
-#include <cuda_runtime.h>
+// The CUDA device, on the runtime API.
+#include "src/gpu/cuda_device.h"
 
+#include "src/gpu/cuda_products.h"
 #include "wandistill/error.h"
-#include "wandistill/gpu.h"
-#include "wandistill/queue.h"
 
 namespace wandistill {
 namespace {
 
-void check(cudaError_t status, const char* call, const char* file, int line) {
+constexpr int64_t kStagingBytes = int64_t{8} << 20;  // of each half
+
+}  // namespace
+
+void check_cuda(cudaError_t status, const char* call, const char* file, int line) {
   if (status != cudaSuccess)
     fail("CUDA: ", call, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ") at ", file, ":",
          line);
 }
-#define WD_CHECK_CUDA(call) check(call, #call, __FILE__, __LINE__)
 
-class CudaEvent : public Event {
+// ---- Events
+
+CudaEvent::CudaEvent() {
+  WD_CHECK_CUDA(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming));
+}
+
+CudaEvent::~CudaEvent() {
+  cudaEventDestroy(event_);
+}
+
+void CudaEvent::synchronize() {
+  WD_CHECK_CUDA(cudaEventSynchronize(event_));
+}
+
+bool CudaEvent::reached() {
+  const cudaError_t status = cudaEventQuery(event_);
+  if (status == cudaErrorNotReady) return false;
+  WD_CHECK_CUDA(status);
+  return true;
+}
+
+// ---- Streams
+
+// Not ordered with the legacy default stream.
+CudaStream::CudaStream(CudaDevice& device) : device_(device) {
+  WD_CHECK_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+}
+
+CudaStream::~CudaStream() {
+  if (capture_) {
+    cudaGraph_t unfinished = nullptr;
+    cudaStreamEndCapture(stream_, &unfinished);
+    if (unfinished) cudaGraphDestroy(unfinished);
+  }
+  cudaStreamSynchronize(stream_);
+  cudaFree(workspace_);
+  cudaStreamDestroy(stream_);
+}
+
+void CudaStream::copy(void* to, const void* from, int64_t bytes) {
+  WD_CHECK_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_));
+}
+
+void CudaStream::upload(void* to, const void* from_host, int64_t bytes) {
+  if (capture_) refuse_in_capture("an upload");
+  ring().upload(*this, to, from_host, bytes);
+}
+
+void CudaStream::download(void* to_host, const void* from, int64_t bytes) {
+  if (capture_) refuse_in_capture("a download");
+  ring().download(*this, to_host, from, bytes);
+}
+
+void CudaStream::fill(void* to, uint8_t byte, int64_t bytes) {
+  WD_CHECK_CUDA(cudaMemsetAsync(to, byte, static_cast<size_t>(bytes), stream_));
+}
+
+void CudaStream::record(Event& event) {
+  if (capture_) refuse_in_capture("an event's record");
+  WD_CHECK_CUDA(cudaEventRecord(dynamic_cast<CudaEvent&>(event).get(), stream_));
+}
+
+void CudaStream::wait(Event& event) {
+  if (capture_) refuse_in_capture("a wait for an event");
+  WD_CHECK_CUDA(cudaStreamWaitEvent(stream_, dynamic_cast<CudaEvent&>(event).get(), 0));
+}
+
+void CudaStream::synchronize() {
+  if (capture_) refuse_in_capture("a synchronize");
+  WD_CHECK_CUDA(cudaStreamSynchronize(stream_));
+}
+
+void* CudaStream::allocate(int64_t bytes) {
+  void* memory = nullptr;
+  if (bytes) WD_CHECK_CUDA(cudaMallocAsync(&memory, static_cast<size_t>(bytes), stream_));
+  if (memory && capture_) capture_->allocated(memory);
+  return memory;
+}
+
+void CudaStream::release(void* memory) noexcept {
+  if (!capture_ || capture_->released(memory)) cudaFreeAsync(memory, stream_);
+}
+
+StagingRing& CudaStream::ring() {
+  if (!ring_) ring_ = std::make_unique<StagingRing>(device_, kStagingBytes);
+  return *ring_;
+}
+
+void* CudaStream::workspace() {
+  if (!workspace_) WD_CHECK_CUDA(cudaMalloc(&workspace_, kWorkspaceBytes));
+  return workspace_;
+}
+
+CudaStream& cuda_stream(const Queue& queue) {
+  auto* stream = dynamic_cast<CudaStream*>(queue.stream);
+  if (!stream) fail("CUDA: the queue has no stream of a CUDA device");
+  return *stream;
+}
+
+// ---- Graphs
+
+namespace {
+
+class CudaGraph : public Graph {
  public:
-  CudaEvent() { WD_CHECK_CUDA(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
-  ~CudaEvent() override { cudaEventDestroy(event_); }
-  void synchronize() override { WD_CHECK_CUDA(cudaEventSynchronize(event_)); }
-  cudaEvent_t get() const { return event_; }
+  CudaGraph(const CudaStream& stream, cudaGraph_t graph) : stream_(stream) {
+    WD_CHECK_CUDA(cudaGraphInstantiate(&work_, graph, 0));
+  }
+  ~CudaGraph() override {
+    cudaStreamSynchronize(stream_.get());
+    cudaGraphExecDestroy(work_);
+  }
+  void launch(Stream& stream) override {
+    if (&stream != &stream_) refuse_other_stream();
+    WD_CHECK_CUDA(cudaGraphLaunch(work_, stream_.get()));
+  }
 
  private:
-  cudaEvent_t event_ = nullptr;
-};
-
-class CudaStream : public Stream {
- public:
-  // Not ordered with the legacy default stream.
-  CudaStream() { WD_CHECK_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
-  ~CudaStream() override {
-    cudaStreamSynchronize(stream_);
-    cudaStreamDestroy(stream_);
-  }
-  void copy(void* to, const void* from, int64_t bytes) override {
-    WD_CHECK_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_));
-  }
-  void upload(void* to, const void* from_host, int64_t bytes) override {
-    WD_CHECK_CUDA(
-        cudaMemcpyAsync(to, from_host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_));
-    WD_CHECK_CUDA(cudaStreamSynchronize(stream_));
-  }
-  void download(void* to_host, const void* from, int64_t bytes) override {
-    WD_CHECK_CUDA(
-        cudaMemcpyAsync(to_host, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
-    WD_CHECK_CUDA(cudaStreamSynchronize(stream_));
-  }
-  void fill(void* to, uint8_t byte, int64_t bytes) override {
-    WD_CHECK_CUDA(cudaMemsetAsync(to, byte, static_cast<size_t>(bytes), stream_));
-  }
-  void record(Event& event) override {
-    WD_CHECK_CUDA(cudaEventRecord(dynamic_cast<CudaEvent&>(event).get(), stream_));
-  }
-  void wait(Event& event) override {
-    WD_CHECK_CUDA(cudaStreamWaitEvent(stream_, dynamic_cast<CudaEvent&>(event).get(), 0));
-  }
-  void synchronize() override { WD_CHECK_CUDA(cudaStreamSynchronize(stream_)); }
-  void* allocate(int64_t bytes) override {
-    void* memory = nullptr;
-    if (bytes) WD_CHECK_CUDA(cudaMallocAsync(&memory, static_cast<size_t>(bytes), stream_));
-    return memory;
-  }
-  void release(void* memory) noexcept override { cudaFreeAsync(memory, stream_); }
-  cudaStream_t get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
-class CudaDevice : public Device {
- public:
-  explicit CudaDevice(int ordinal) {
-    WD_CHECK_CUDA(cudaSetDevice(ordinal));
-    WD_CHECK_CUDA(cudaGetDeviceProperties(&properties_, ordinal));
-    // What is released stays in the pool for the next allocation, also across synchronisations.
-    cudaMemPool_t pool;
-    WD_CHECK_CUDA(cudaDeviceGetDefaultMemPool(&pool, ordinal));
-    uint64_t keep_all = UINT64_MAX;
-    WD_CHECK_CUDA(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all));
-  }
-  std::string name() const override { return properties_.name; }
-  int64_t free_bytes() const override {
-    size_t free = 0, total = 0;
-    WD_CHECK_CUDA(cudaMemGetInfo(&free, &total));
-    return static_cast<int64_t>(free);
-  }
-  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(); }
-  std::unique_ptr<Event> make_event() override { return std::make_unique<CudaEvent>(); }
-  void* allocate_pinned(int64_t bytes) override {
-    void* memory = nullptr;
-    if (bytes) WD_CHECK_CUDA(cudaMallocHost(&memory, static_cast<size_t>(bytes)));
-    return memory;
-  }
-  void release_pinned(void* memory) noexcept override { cudaFreeHost(memory); }
-  void synchronize() override { WD_CHECK_CUDA(cudaDeviceSynchronize()); }
-
- private:
-  cudaDeviceProp properties_{};
+  const CudaStream& stream_;
+  cudaGraphExec_t work_ = nullptr;
 };
 
 }  // namespace
 
+// Relaxed: what a library makes at its first use, if only now, does not end the capture.
+void CudaStream::begin_capture() {
+  if (capture_) refuse_in_capture("a begin_capture");
+  WD_CHECK_CUDA(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed));
+  capture_.emplace();
+}
+
+std::unique_ptr<Graph> CudaStream::end_capture() {
+  if (!capture_) refuse_end_capture();
+  const CaptureLedger ledger = *std::exchange(capture_, std::nullopt);
+  cudaGraph_t captured = nullptr;
+  WD_CHECK_CUDA(cudaStreamEndCapture(stream_, &captured));
+  const std::unique_ptr<CUgraph_st, decltype(&cudaGraphDestroy)> graph(captured, cudaGraphDestroy);
+  for (void* memory : ledger.older()) release(memory);
+  ledger.check();
+  return std::make_unique<CudaGraph>(*this, graph.get());
+}
+
+// ---- The device
+
+CudaDevice::CudaDevice(int ordinal) {
+  WD_CHECK_CUDA(cudaSetDevice(ordinal));
+  WD_CHECK_CUDA(cudaGetDeviceProperties(&properties_, ordinal));
+  // What is released stays in the pool for the next allocation, also across synchronisations.
+  cudaMemPool_t pool;
+  WD_CHECK_CUDA(cudaDeviceGetDefaultMemPool(&pool, ordinal));
+  uint64_t keep_all = UINT64_MAX;
+  WD_CHECK_CUDA(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all));
+  products_ = std::make_unique<CudaProducts>();
+}
+
+CudaDevice::~CudaDevice() = default;
+
+std::unique_ptr<Stream> CudaDevice::make_stream() {
+  return std::make_unique<CudaStream>(*this);
+}
+
+std::unique_ptr<Event> CudaDevice::make_event() {
+  return std::make_unique<CudaEvent>();
+}
+
+void* CudaDevice::allocate_pinned(int64_t bytes) {
+  void* memory = nullptr;
+  if (bytes) WD_CHECK_CUDA(cudaMallocHost(&memory, static_cast<size_t>(bytes)));
+  return memory;
+}
+
+void CudaDevice::release_pinned(void* memory) noexcept {
+  cudaFreeHost(memory);
+}
+
+int64_t CudaDevice::free_bytes() const {
+  size_t free = 0, total = 0;
+  WD_CHECK_CUDA(cudaMemGetInfo(&free, &total));
+  return static_cast<int64_t>(free);
+}
+
+void CudaDevice::synchronize() {
+  WD_CHECK_CUDA(cudaDeviceSynchronize());
+}
+
 int cuda_device_count() {
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+std::vector<std::string> cuda_device_ids() {
+  std::vector<std::string> ids;
+  for (int ordinal = 0; ordinal < cuda_device_count(); ++ordinal) {
+    cudaDeviceProp properties;
+    WD_CHECK_CUDA(cudaGetDeviceProperties(&properties, ordinal));
+    constexpr char kDigits[] = "0123456789abcdef";
+    std::string id;
+    for (const char byte : properties.uuid.bytes)
+      for (const int shift : {4, 0}) id += kDigits[byte >> shift & 15];
+    ids.push_back(id);
+  }
+  return ids;
 }
 
 std::unique_ptr<Device> make_cuda_device(int ordinal) {
@@ -114,19 +228,18 @@ std::unique_ptr<Device> make_cuda_device(int ordinal) {
   return std::make_unique<CudaDevice>(ordinal);
 }
 
+// Declared in kernels/simt/ptx.h.
 namespace cuda {
 
-// Declared in kernels/simt/ptx.h.
 void launch_kernel(const Queue& queue, dim3 grid, dim3 block, size_t dynamic_bytes, const void* kernel,
                    void** arguments) {
-  auto* stream = dynamic_cast<CudaStream*>(queue.stream);
-  if (!stream) fail("CUDA: the queue has no stream of a CUDA device");
+  const CudaStream& stream = cuda_stream(queue);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   constexpr size_t kUnasked = size_t{48} << 10;  // bytes of shared memory that a kernel has without asking
   if (dynamic_bytes > kUnasked)
     WD_CHECK_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                        static_cast<int>(dynamic_bytes)));
-  WD_CHECK_CUDA(cudaLaunchKernel(kernel, grid, block, arguments, dynamic_bytes, stream->get()));
+  WD_CHECK_CUDA(cudaLaunchKernel(kernel, grid, block, arguments, dynamic_bytes, stream.get()));
 }
 
 }  // namespace cuda

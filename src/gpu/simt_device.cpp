@@ -30,6 +30,7 @@ SimtStream::SimtStream(SimtDevice& device) : device_(device), identity_(engine::
 }
 
 SimtStream::~SimtStream() {
+  capture_.reset();
   try {
     synchronize();
   } catch (const Error&) {
@@ -50,6 +51,13 @@ void SimtStream::push(Operation operation) {
   engine::release(pending_.back().get());  // what the host did before is seen by the operation
 }
 
+void SimtStream::enqueue(std::function<void()> operation) {
+  if (capture_)
+    capture_->work.push_back(std::move(operation));
+  else
+    push({std::move(operation), nullptr, nullptr});
+}
+
 void SimtStream::copy(void* to, const void* from, int64_t bytes) {
   if (bytes == 0) return;
   device_.require_known("copy to", to, bytes);
@@ -58,6 +66,7 @@ void SimtStream::copy(void* to, const void* from, int64_t bytes) {
 }
 
 void SimtStream::upload(void* to, const void* from_host, int64_t bytes) {
+  if (capture_) refuse_in_capture("an upload");
   if (bytes == 0) return;
   device_.require_known("upload to", to, bytes);
   const char* from = static_cast<const char*>(from_host);
@@ -67,6 +76,7 @@ void SimtStream::upload(void* to, const void* from_host, int64_t bytes) {
 }
 
 void SimtStream::download(void* to_host, const void* from, int64_t bytes) {
+  if (capture_) refuse_in_capture("a download");
   if (bytes == 0) return;
   device_.require_known("download from", from, bytes);
   enqueue([=] { std::memcpy(to_host, from, static_cast<size_t>(bytes)); });
@@ -86,17 +96,20 @@ std::shared_ptr<SimtMarker> SimtStream::mark() {
 }
 
 void SimtStream::record(Event& event) {
+  if (capture_) refuse_in_capture("an event's record");
   auto marker = mark();
   const std::lock_guard lock(device_.mutex_);
   dynamic_cast<SimtEvent&>(event).last_record_ = std::move(marker);
 }
 
 void SimtStream::wait(Event& event) {
+  if (capture_) refuse_in_capture("a wait for an event");
   const std::lock_guard lock(device_.mutex_);
   if (auto marker = dynamic_cast<SimtEvent&>(event).last_record_) push({nullptr, nullptr, std::move(marker)});
 }
 
 void SimtStream::synchronize() {
+  if (capture_) refuse_in_capture("a synchronize");
   device_.run_until(*mark());
 }
 
@@ -104,11 +117,29 @@ void* SimtStream::allocate(int64_t bytes) {
   void* memory = device_.allocate(bytes);
   // In the stream's order, so that who uses it without an event may find his data gone.
   if (memory) fill(memory, 0xFF, bytes);
+  if (memory && capture_) capture_->ledger.allocated(memory);
   return memory;
 }
 
 void SimtStream::release(void* memory) noexcept {
-  enqueue([this, memory] { device_.free_locked(memory); });
+  if (!capture_) return enqueue([this, memory] { device_.free_locked(memory); });
+  if (!capture_->ledger.released(memory)) return;
+  capture_->memory.push_back(memory);
+  enqueue([this, memory] { device_.poison_locked(memory); });
+}
+
+void SimtStream::begin_capture() {
+  if (capture_) refuse_in_capture("a begin_capture");
+  capture_.emplace();
+}
+
+std::unique_ptr<Graph> SimtStream::end_capture() {
+  if (!capture_) refuse_end_capture();
+  Capture done = *std::exchange(capture_, std::nullopt);
+  for (void* memory : done.ledger.older()) release(memory);
+  auto graph = std::make_unique<SimtGraph>(*this, std::move(done.work), std::move(done.memory));
+  done.ledger.check();
+  return graph;
 }
 
 const SimtMarker* SimtStream::blocked_by() const {
@@ -142,6 +173,17 @@ void SimtStream::run_operation() {
     engine::release(operation->reaches.get());
     operation->reaches->reached = true;
   }
+}
+
+// ---- Graphs
+
+SimtGraph::~SimtGraph() {
+  for (void* memory : memory_) stream_.release(memory);
+}
+
+void SimtGraph::launch(Stream& stream) {
+  if (&stream != &stream_) refuse_other_stream();
+  for (const auto& operation : work_) stream_.enqueue(operation);
 }
 
 // ---- The device
@@ -209,6 +251,10 @@ char* SimtDevice::allocate(int64_t bytes) {
 void SimtDevice::free_locked(void* memory) noexcept {
   memory_.erase(static_cast<char*>(memory));
   std::free(memory);
+}
+
+void SimtDevice::poison_locked(void* memory) noexcept {
+  std::memset(memory, 0xFF, static_cast<size_t>(memory_.at(static_cast<char*>(memory))));
 }
 
 void SimtDevice::require_known(const char* what, const void* begin, int64_t bytes) {

@@ -7,10 +7,12 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "kernels/simt/grid.h"
 #include "kernels/simt/random.h"
+#include "src/gpu/capture.h"
 #include "wandistill/gpu.h"
 
 namespace wandistill {
@@ -28,6 +30,10 @@ class SimtEvent : public Event {
  public:
   explicit SimtEvent(SimtDevice& device) : device_(device) {}
   void synchronize() override;
+  bool reached() override {
+    synchronize();
+    return true;
+  }
 
  private:
   friend class SimtStream;
@@ -48,9 +54,11 @@ class SimtStream : public Stream {
   void synchronize() override;
   void* allocate(int64_t bytes) override;
   void release(void* memory) noexcept override;
+  void begin_capture() override;
+  std::unique_ptr<Graph> end_capture() override;
 
-  /// The operation runs when the stream gets there.
-  void enqueue(std::function<void()> operation) { push({std::move(operation), nullptr, nullptr}); }
+  /// The operation runs when the stream gets there, or at every launch of the graph that it becomes part of.
+  void enqueue(std::function<void()> operation);
   SimtDevice& device() { return device_; }
   simt::engine::BlockPool& blocks() { return blocks_; }
 
@@ -76,6 +84,27 @@ class SimtStream : public Stream {
   // Each stream has its own identities for the race checker, as what streams do is unordered but by events.
   void* identity_;
   simt::engine::BlockPool blocks_;
+
+  struct Capture {
+    CaptureLedger ledger;
+    std::vector<std::function<void()>> work;
+    std::vector<void*> memory;  // of the buffers that were allocated and released within
+  };
+  std::optional<Capture> capture_;  // while capturing
+};
+
+class SimtGraph : public Graph {
+ public:
+  /// memory: becomes the graph's.
+  SimtGraph(SimtStream& stream, std::vector<std::function<void()>> work, std::vector<void*> memory)
+      : stream_(stream), work_(std::move(work)), memory_(std::move(memory)) {}
+  ~SimtGraph() override;
+  void launch(Stream& stream) override;
+
+ private:
+  SimtStream& stream_;
+  const std::vector<std::function<void()>> work_;
+  const std::vector<void*> memory_;
 };
 
 class SimtDevice : public Device {
@@ -100,6 +129,7 @@ class SimtDevice : public Device {
   SimtStream& choose(const SimtMarker& marker);
   char* allocate(int64_t bytes);
   void free_locked(void* memory) noexcept;
+  void poison_locked(void* memory) noexcept;
   /// Fails unless the range lies within one allocation.
   void require_known(const char* what, const void* begin, int64_t bytes);
 

@@ -62,14 +62,25 @@ void linear_forward(int64_t m, int64_t n, int64_t k, const T* x, const T* weight
 }
 
 template <class T>
+void linear_gelu_forward(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* bias, T* raw,
+                         T* act, const Queue& queue) {
+  stream_of(queue).enqueue([=, host = Queue{queue.threads}] {
+    Floats<T> fx = input(x, m * k), fw = input(weight, n * k), fb = input(bias, n),
+              fraw{raw, m * n, false, true}, fact{act, m * n, false, true};
+    cpu::linear_gelu_forward(m, n, k, fx.data(), fw.data(), fb.data(), fraw.data(), fact.data(), host);
+  });
+}
+
+template <class T>
 void linear_backward(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* dy, T* dx,
                      bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
   stream_of(queue).enqueue([=, host = Queue{queue.threads}] {
     Floats<T> fx = input(x, m * k), fw = input(weight, n * k), fdy = input(dy, m * n),
               fdx{dx, m * k, accumulate_dx, true};
-    cpu::linear_backward(m, n, k, fx.data(), fw.data(), fdy.data(), fdx.data(), accumulate_dx, dweight, dbias,
-                         host);
+    cpu::linear_backward(m, n, k, fx.data(), fw.data(), fdy.data(), fdx.data(), accumulate_dx, dweight,
+                         nullptr, host);
   });
+  if (dbias) simt::kernel_ops<T>().add_column_sums(m, n, dy, dbias, queue);
 }
 
 template <class T>
@@ -92,6 +103,7 @@ const OpsOf<T>& simt_ops() {
   static const OpsOf<T> table = [] {
     OpsOf<T> ops = simt::kernel_ops<T>();
     ops.linear_forward = linear_forward<T>;
+    ops.linear_gelu_forward = linear_gelu_forward<T>;
     ops.linear_backward = linear_backward<T>;
     ops.matmul = matmul<T>;
     return ops;

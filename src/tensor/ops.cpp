@@ -4,7 +4,9 @@ namespace wandistill {
 
 const Ops kCpuOps = {
     .linear_forward = cpu::linear_forward,
+    .linear_gelu_forward = cpu::linear_gelu_forward,
     .linear_backward = cpu::linear_backward,
+    .add_column_sums = cpu::add_column_sums,
     .attention_forward = cpu::attention_forward,
     .attention_backward = cpu::attention_backward,
     .layer_norm_forward = cpu::layer_norm_forward,
@@ -45,7 +47,9 @@ const Ops kCpuOps = {
 
 const Ops kRefOps = {
     .linear_forward = ref::linear_forward,
+    .linear_gelu_forward = ref::linear_gelu_forward,
     .linear_backward = ref::linear_backward,
+    .add_column_sums = ref::add_column_sums,
     .attention_forward = ref::attention_forward,
     .attention_backward = ref::attention_backward,
     .layer_norm_forward = ref::layer_norm_forward,

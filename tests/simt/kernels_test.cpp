@@ -50,6 +50,43 @@ TEST_CASE("GELU, more elements than the grid has threads") {
   CHECK(difference(session.download(out), y) <= 2e-6);
 }
 
+template <class T>
+void test_column_sums(DeviceSession& session, int64_t rows, int64_t columns, int64_t offset) {
+  CAPTURE(rows);
+  CAPTURE(columns);
+  CAPTURE(offset);
+  const auto values = normal(rows * columns + offset, 1);
+  std::vector<T> x(values.size());
+  std::vector<float> seen(values.size());  // what T keeps of them
+  for (size_t i = 0; i < x.size(); ++i) {
+    if constexpr (std::is_same_v<T, bf16>)
+      seen[i] = to_float(x[i] = to_bf16(values[i]));
+    else
+      seen[i] = x[i] = values[i];
+  }
+  std::vector<float> sums(static_cast<size_t>(columns), 3.0f);
+  const auto device_x = session.upload(x);
+  auto device_sums = session.upload(sums);
+  ref::add_column_sums(rows, columns, seen.data() + offset, sums.data(), kHost);
+  session.ops<T>().add_column_sums(rows, columns, device_x.data() + offset, device_sums.data(),
+                                   session.queue);
+  CHECK(difference(session.download(device_sums), sums) <= 1e-5 * std::sqrt(double(rows)));
+}
+
+TEST_CASE("column sums, added to what is there") {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
+    for (const int64_t rows : {1, 7, 129, 300})
+      for (const int64_t columns : {1, 5, 77, 128, 132})
+        for (const int64_t offset : {0, 1}) {  // 1: not aligned
+          test_column_sums<float>(session, rows, columns, offset);
+          test_column_sums<bf16>(session, rows, columns, offset);
+        }
+  });
+  // As many parts as there can be, of uneven rows.
+  DeviceSession session(make_simt_device({}), 2);
+  test_column_sums<float>(session, 64 * 128 + 77, 5, 0);
+}
+
 TEST_CASE("test kernels: attention and column sums") {
   on_every_device([](DeviceSession& session, const TestKernels& kernels) {
     for (const int tokens : {1, 5, 64, 77, 129, 257}) {

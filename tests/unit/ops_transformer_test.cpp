@@ -31,6 +31,14 @@ TEST_CASE("linear layer") {
           nans(m * n), 1e-6,
           [&](float* y, const Queue& q) { cpu::linear_forward(m, n, k, x.data(), w.data(), b, y, q); },
           [&](float* y) { ref::linear_forward(m, n, k, x.data(), w.data(), b, y, kOne); });
+    compare(
+        nans(2 * m * n), 1e-6,
+        [&](float* y, const Queue& q) {
+          cpu::linear_gelu_forward(m, n, k, x.data(), w.data(), bias.data(), y, y + m * n, q);
+        },
+        [&](float* y) {
+          ref::linear_gelu_forward(m, n, k, x.data(), w.data(), bias.data(), y, y + m * n, kOne);
+        });
     for (bool accumulate : {false, true}) {
       // dx, dweight, dbias; what is accumulated starts from ones.
       std::vector<float> start(size_t(m * k + n * k + n), 1.0f);
