@@ -4,9 +4,10 @@ $(BUILD)/cuda_flags: force
 	@echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY)' > $@
 
 CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp) src/comm/nccl_collectives.cpp $(SIMT_TESTS))
+# In front of the toolkit's folder, which may have another version.
+$(BUILD)/src/comm/nccl_collectives.o: CPPFLAGS += $(NCCL_CFLAGS)
 $(CUDA_AWARE): CPPFLAGS += $(CUDA_CFLAGS)
 $(CUDA_AWARE): $(BUILD)/cuda_flags
-$(BUILD)/src/comm/nccl_collectives.o: CPPFLAGS += $(NCCL_CFLAGS)
 
 $(BUILD)/%.simt.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -1,22 +1,17 @@
 #include "wandistill/gradient_buckets.h"
 
 #include <chrono>
-#include <climits>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+
+#include "bucket_plan.h"
 
 namespace wandistill {
 namespace {
 
 // Rejected: no pause (takes a core from the compute), 20 and 500 us (no better).
 constexpr std::chrono::microseconds kPollInterval{100};
-
-struct Bucket {
-  int64_t begin, end;  // elements
-  int64_t missing;     // ranges that are not ready
-  int64_t ranges;
-};
 
 }  // namespace
 
@@ -26,13 +21,13 @@ struct Bucket {
 // 2.9 ms when the sums start after the backward pass. 48 MB in 24 buckets, 37 ms of compute: the step takes
 // 60 ms against 105 ms; the summing itself needs a core's time, which no overlap hides.
 struct GradientBuckets::Reduction {
-  const Session* session;
+  Reduction(const Session& over, float* of, BucketPlan cut)
+      : session(over), comm(over.background()), gradients(of), plan(std::move(cut)) {}
+
+  const Session& session;
   MPI_Comm comm;
   float* gradients;
-  std::vector<Bucket> buckets;
-  std::vector<int64_t> bucket_of;  // by range
-  std::vector<char> is_ready;      // by range
-  int64_t next = 0;                // the bucket that starts next: the order is the same on all ranks
+  BucketPlan plan;  // without buckets in a world of one rank
 
   std::mutex mutex;  // guards all that follows
   std::condition_variable wake;
@@ -42,12 +37,11 @@ struct GradientBuckets::Reduction {
   std::thread thread;
 
   void start_ready() {
-    while (next < static_cast<int64_t>(buckets.size()) && buckets[next].missing == 0) {
-      const Bucket& b = buckets[next++];
+    while (const Range* bucket = plan.next()) {
       const std::lock_guard<std::mutex> lock(mutex);
       running.push_back(MPI_REQUEST_NULL);
-      WD_MPI(MPI_Iallreduce(MPI_IN_PLACE, gradients + b.begin, static_cast<int>(b.end - b.begin), MPI_FLOAT,
-                            MPI_SUM, comm, &running.back()));
+      WD_MPI(MPI_Iallreduce(MPI_IN_PLACE, gradients + bucket->begin, static_cast<int>(bucket->size()),
+                            MPI_FLOAT, MPI_SUM, comm, &running.back()));
       if (!drive) {
         drive = true;
         wake.notify_one();
@@ -76,32 +70,11 @@ struct GradientBuckets::Reduction {
 
 GradientBuckets::GradientBuckets(const Session& session, float* gradients, std::vector<Range> order,
                                  int64_t bucket_bytes)
-    : reduction_(std::make_unique<Reduction>()) {
-  if (session.world_size() == 1) return;
+    : reduction_(std::make_unique<Reduction>(
+          session, gradients,
+          BucketPlan(session.world_size() == 1 ? std::vector<Range>() : std::move(order), bucket_bytes))) {
   Reduction& r = *reduction_;
-  r.session = &session;
-  r.comm = session.background();
-  r.gradients = gradients;
-  r.is_ready.assign(order.size(), 0);
-  for (const Range& range : order) {
-    WD_REQUIRE(range.begin <= range.end);
-    const int64_t elements = range.end - range.begin;
-    WD_REQUIRE(elements <= INT_MAX / 2);  // MPI counts are int
-    Bucket* last = r.buckets.empty() ? nullptr : &r.buckets.back();
-    const bool open = last != nullptr &&
-                      (last->end - last->begin) * static_cast<int64_t>(sizeof(float)) < bucket_bytes &&
-                      last->end - last->begin + elements <= INT_MAX / 2;
-    if (open && range.begin == last->end) {
-      last->end = range.end;
-    } else if (open && range.end == last->begin) {
-      last->begin = range.begin;
-    } else {
-      r.buckets.push_back({range.begin, range.end, 0, 0});
-    }
-    ++r.buckets.back().ranges;
-    r.bucket_of.push_back(static_cast<int64_t>(r.buckets.size()) - 1);
-  }
-  for (Bucket& b : r.buckets) b.missing = b.ranges;
+  if (r.plan.count() == 0) return;
   r.thread = std::thread([&r] { r.run(); });
 }
 
@@ -117,18 +90,16 @@ GradientBuckets::~GradientBuckets() {
 
 void GradientBuckets::ready(int64_t index) {
   Reduction& r = *reduction_;
-  if (r.buckets.empty()) return;
-  WD_REQUIRE(index >= 0 && index < static_cast<int64_t>(r.is_ready.size()) && !r.is_ready[index]);
-  r.is_ready[index] = 1;
-  --r.buckets[r.bucket_of[index]].missing;
+  if (r.plan.count() == 0) return;
+  r.plan.ready(index);
   r.start_ready();
 }
 
 void GradientBuckets::wait() {
   Reduction& r = *reduction_;
-  if (r.buckets.empty()) return;
+  if (r.plan.count() == 0) return;
   const double start = MPI_Wtime();
-  for (Bucket& b : r.buckets) b.missing = 0;
+  r.plan.all_ready();
   r.start_ready();
   {
     const std::lock_guard<std::mutex> lock(r.mutex);
@@ -137,18 +108,16 @@ void GradientBuckets::wait() {
       WD_MPI(MPI_Testall(static_cast<int>(r.running.size()), r.running.data(), &done, MPI_STATUSES_IGNORE));
       return done != 0;
     };
-    r.session->wait_until(summed, "the gradients' all-reduce");
+    r.session.wait_until(summed, "the gradients' all-reduce");
     r.running.clear();
     r.drive = false;
   }
-  for (Bucket& b : r.buckets) b.missing = b.ranges;
-  r.is_ready.assign(r.is_ready.size(), 0);
-  r.next = 0;
+  r.plan.start_again();
   wait_seconds_ += MPI_Wtime() - start;
 }
 
 int64_t GradientBuckets::bucket_count() const {
-  return static_cast<int64_t>(reduction_->buckets.size());
+  return reduction_->plan.count();
 }
 
 }  // namespace wandistill

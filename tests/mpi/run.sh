@@ -59,6 +59,7 @@ scenario 2 mpi_error "rank 0 on .*MPI_Send.*scenarios.cpp"
 late 3 fence_timeout "rank 0 on .*: fence after samples of epoch 10" 2
 late 2 sum_timeout "rank 0 on .*: a sum over the ranks" 1
 late 2 gradients_timeout "rank 0 on .*: the gradients' all-reduce" 1
+late 2 device_timeout "rank 0 on .*: a collective of the devices" 1
 late 3 root_late "rank [12] on .*: fence after samples of epoch 10" 0
 timeout 30 mpirun -n 2 "$tests" --scenario fence_notice >"$out" 2>&1 || complain "fence_notice: exit code $?"
 text="^fence after samples of epoch 10: [0-9.]* s, still waiting for rank 1 (prompt 5, denoising step 3 of 10)\$"

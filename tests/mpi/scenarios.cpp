@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "mpi_test.h"
+#include "wandistill/device_collectives.h"
 #include "wandistill/fence.h"
 #include "wandistill/gradient_buckets.h"
 
@@ -67,6 +68,21 @@ int gradients_timeout(Session& session) {
   return 0;
 }
 
+int device_timeout(Session& session) {
+  session.set_collective_timeout(0.5);
+  const auto device = make_simt_device({});
+  const auto stream = device->make_stream();
+  const auto collectives = make_device_collectives(session, *device);
+  const auto done = device->make_event();
+  DeviceBuffer<float> x(*stream, 1);
+  stream->fill(x.data(), 0, 4);
+  collectives->all_reduce_sum(x.data(), 1, *stream);
+  stream->record(*done);
+  if (session.rank() == session.world_size() - 1) is_late(session);
+  collectives->wait(*done, "training step 5");
+  return 0;
+}
+
 /// A rank that is late, but comes.
 int fence_notice(Session& session) {
   if (session.rank() == session.world_size() - 1) {
@@ -111,6 +127,7 @@ int run_scenario(const std::string& name, int argc, char** argv) {
   if (name == "root_late") return run_session(argc, argv, root_late);
   if (name == "sum_timeout") return run_session(argc, argv, sum_timeout);
   if (name == "gradients_timeout") return run_session(argc, argv, gradients_timeout);
+  if (name == "device_timeout") return run_session(argc, argv, device_timeout);
   if (name == "fence_notice") return run_session(argc, argv, fence_notice);
   if (name == "mpi_error") return run_session(argc, argv, mpi_error);
   if (name == "stop_signal") return run_session(argc, argv, stop_signal);

@@ -1,0 +1,125 @@
+#include "wandistill/device_collectives.h"
+
+#include <algorithm>
+#include <climits>
+#include <exception>
+
+#include "nccl_collectives.h"
+#include "src/gpu/simt_device.h"
+
+namespace wandistill {
+
+DeviceCollectives::DeviceCollectives(const Session& session, Device& device)
+    : session_(session),
+      stream_(device.make_stream()),
+      last_(device.make_event()),
+      exceptions_at_start_(std::uncaught_exceptions()) {}
+
+void DeviceCollectives::all_reduce_sum(float* values, int64_t count, Stream& stream) {
+  stream.wait(*last_);
+  if (count > 0) enqueue_sum(values, count, stream);
+  stream.record(*last_);
+}
+
+void DeviceCollectives::all_gather(const void* own, void* all, int64_t bytes, Stream& stream) {
+  stream.wait(*last_);
+  if (bytes > 0) enqueue_gather(own, all, bytes, stream);
+  stream.record(*last_);
+}
+
+void DeviceCollectives::wait(Event& event, const std::string& what, const Patience& patience) const {
+  const auto reached = [&] {
+    check();
+    return event.reached();
+  };
+  session_.wait_until(reached, what, patience);
+}
+
+bool DeviceCollectives::unwinding() const {
+  return std::uncaught_exceptions() > exceptions_at_start_;
+}
+
+namespace {
+
+/// A world of one rank, on any device.
+class NoCollectives : public DeviceCollectives {
+ public:
+  NoCollectives(const Session& session, Device& device) : DeviceCollectives(session, device) {}
+
+ private:
+  void enqueue_sum(float*, int64_t, Stream&) override {}
+  void enqueue_gather(const void* own, void* all, int64_t bytes, Stream& stream) override {
+    if (own != all) stream.copy(all, own, bytes);
+  }
+};
+
+constexpr int64_t kLargestMessage = INT_MAX / 2;  // MPI counts are int
+
+/// The SIMT device's: its memory is the host's, and an operation of its stream calls MPI.
+class SimtCollectives : public DeviceCollectives {
+ public:
+  SimtCollectives(const Session& session, Device& device) : DeviceCollectives(session, device) {
+    WD_MPI(MPI_Comm_dup(session.comm(), &world_->comm));
+  }
+  ~SimtCollectives() override {
+    if (unwinding()) {
+      world_->given_up = true;
+      return;
+    }
+    try {
+      last().synchronize();
+    } catch (const Error&) {
+      // Whoever waited for the work has heard of it.
+    }
+    MPI_Comm_free(&world_->comm);
+  }
+
+ private:
+  /// What operations share that may run when the object is gone.
+  struct World {
+    MPI_Comm comm = MPI_COMM_NULL;  // its own: these run at other times than the main thread's calls
+    bool given_up = false;
+  };
+
+  /// call() when all ranks are there: a wait with a time-out, as the call is one without.
+  template <class Call>
+  void enqueue(Stream& stream, Call call) {
+    dynamic_cast<SimtStream&>(stream).enqueue([world = world_, &session = session_, call] {
+      if (world->given_up) return;
+      MPI_Request all_there;
+      WD_MPI(MPI_Ibarrier(world->comm, &all_there));
+      session.wait(&all_there, "a collective of the devices");
+      call(world->comm);
+    });
+  }
+
+  void enqueue_sum(float* values, int64_t count, Stream& stream) override {
+    enqueue(stream, [values, count](MPI_Comm comm) {
+      for (int64_t at = 0; at < count; at += kLargestMessage)
+        WD_MPI(MPI_Allreduce(MPI_IN_PLACE, values + at,
+                             static_cast<int>(std::min(kLargestMessage, count - at)), MPI_FLOAT, MPI_SUM,
+                             comm));
+    });
+  }
+
+  void enqueue_gather(const void* own, void* all, int64_t bytes, Stream& stream) override {
+    WD_REQUIRE(bytes <= kLargestMessage);
+    void* const place = static_cast<char*>(all) + rank() * bytes;
+    if (own != place) stream.copy(place, own, bytes);
+    enqueue(stream, [all, bytes](MPI_Comm comm) {
+      WD_MPI(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, static_cast<int>(bytes), MPI_BYTE, comm));
+    });
+  }
+
+  std::shared_ptr<World> world_ = std::make_shared<World>();
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceCollectives> make_device_collectives(Session& session, Device& device) {
+  if (session.world_size() == 1) return std::make_unique<NoCollectives>(session, device);
+  if (dynamic_cast<SimtDevice*>(&device)) return std::make_unique<SimtCollectives>(session, device);
+  return make_nccl_collectives(session, device);
+}
+
+}  // namespace wandistill

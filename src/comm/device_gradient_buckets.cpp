@@ -1,0 +1,52 @@
+#include "wandistill/device_gradient_buckets.h"
+
+#include "bucket_plan.h"
+
+namespace wandistill {
+
+struct DeviceGradientBuckets::Reduction {
+  DeviceCollectives& collectives;
+  float* gradients;
+  BucketPlan plan;  // without buckets in a world of one rank
+  std::unique_ptr<Event> complete, summed;
+
+  void start_ready(Stream& compute) {
+    while (const Range* bucket = plan.next()) {
+      compute.record(*complete);
+      collectives.stream().wait(*complete);
+      collectives.all_reduce_sum(gradients + bucket->begin, bucket->size(), collectives.stream());
+    }
+  }
+};
+
+DeviceGradientBuckets::DeviceGradientBuckets(DeviceCollectives& collectives, Device& device, float* gradients,
+                                             const std::vector<Range>& order, int64_t bucket_bytes)
+    : reduction_(new Reduction{
+          collectives, gradients,
+          BucketPlan(collectives.world_size() == 1 ? std::vector<Range>() : order, bucket_bytes),
+          device.make_event(), device.make_event()}) {}
+
+DeviceGradientBuckets::~DeviceGradientBuckets() = default;
+
+void DeviceGradientBuckets::ready(int64_t index, Stream& compute) {
+  Reduction& r = *reduction_;
+  if (r.plan.count() == 0) return;
+  r.plan.ready(index);
+  r.start_ready(compute);
+}
+
+void DeviceGradientBuckets::wait(Stream& compute) {
+  Reduction& r = *reduction_;
+  if (r.plan.count() == 0) return;
+  r.plan.all_ready();
+  r.start_ready(compute);
+  r.collectives.stream().record(*r.summed);
+  compute.wait(*r.summed);
+  r.plan.start_again();
+}
+
+int64_t DeviceGradientBuckets::bucket_count() const {
+  return reduction_->plan.count();
+}
+
+}  // namespace wandistill

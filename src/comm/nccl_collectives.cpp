@@ -1,0 +1,85 @@
+#include "nccl_collectives.h"
+
+#include <nccl.h>
+
+#include "src/gpu/cuda_device.h"
+
+namespace wandistill {
+namespace {
+
+void check_nccl(ncclResult_t status, ncclComm_t comm, const char* call, const char* file, int line) {
+  if (status != ncclSuccess)
+    fail("NCCL: ", call, ": ", ncclGetErrorString(status), " (", ncclGetLastError(comm), ") at ", file, ":",
+         line);
+}
+#define WD_CHECK_NCCL(comm, call) check_nccl((call), comm, #call, __FILE__, __LINE__)
+
+/// The communicator does not block: what waits for other ranks does so with the session's time-out.
+class NcclCollectives : public DeviceCollectives {
+ public:
+  NcclCollectives(const Session& session, Device& device, ncclUniqueId id)
+      : DeviceCollectives(session, device) {
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    WD_CHECK_NCCL(comm_,
+                  settled(ncclCommInitRankConfig(&comm_, session.world_size(), id, session.rank(), &config),
+                          "the start of NCCL"));
+  }
+
+  ~NcclCollectives() override {
+    // Ends the kernels that wait for ranks which will not come, so that their streams end too.
+    if (unwinding() || settled(ncclCommFinalize(comm_), "the end of NCCL") != ncclSuccess)
+      ncclCommAbort(comm_);
+    else
+      ncclCommDestroy(comm_);
+  }
+
+ private:
+  void enqueue_sum(float* values, int64_t count, Stream& stream) override {
+    WD_CHECK_NCCL(comm_, settled(ncclAllReduce(values, values, static_cast<size_t>(count), ncclFloat, ncclSum,
+                                               comm_, stream_of(stream)),
+                                 "NCCL's links for a sum"));
+  }
+
+  void enqueue_gather(const void* own, void* all, int64_t bytes, Stream& stream) override {
+    WD_CHECK_NCCL(comm_, settled(ncclAllGather(own, all, static_cast<size_t>(bytes), ncclUint8, comm_,
+                                               stream_of(stream)),
+                                 "NCCL's links for a gather"));
+  }
+
+  void check() const override {
+    ncclResult_t state = ncclSuccess;
+    WD_CHECK_NCCL(comm_, ncclCommGetAsyncError(comm_, &state));
+    if (state != ncclInProgress) WD_CHECK_NCCL(comm_, state);
+  }
+
+  static cudaStream_t stream_of(Stream& stream) { return dynamic_cast<CudaStream&>(stream).get(); }
+
+  /// A call's result once it is no longer in progress. Only then is the work in the stream: a call may go on
+  /// in the background, most of all the first of its kind, which makes links to other ranks.
+  ncclResult_t settled(ncclResult_t status, const char* what) const {
+    const auto done = [&] {
+      if (status == ncclInProgress && ncclCommGetAsyncError(comm_, &status) != ncclSuccess)
+        status = ncclInternalError;
+      return status != ncclInProgress;
+    };
+    session_.wait_until(done, what);
+    return status;
+  }
+
+  ncclComm_t comm_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceCollectives> make_nccl_collectives(Session& session, Device& device) {
+  ncclUniqueId id{};
+  session.collectively([&] {
+    WD_REQUIRE(dynamic_cast<CudaDevice*>(&device));
+    if (session.is_root()) WD_CHECK_NCCL(nullptr, ncclGetUniqueId(&id));
+  });
+  session.broadcast(&id);
+  return std::make_unique<NcclCollectives>(session, device, id);
+}
+
+}  // namespace wandistill

@@ -1,0 +1,13 @@
+// DeviceCollectives on GPUs.
+#pragma once
+
+#include <memory>
+
+#include "wandistill/device_collectives.h"
+
+namespace wandistill {
+
+/// Collective; device: a CUDA device. CollectiveError in a build without NCCL.
+std::unique_ptr<DeviceCollectives> make_nccl_collectives(Session& session, Device& device);
+
+}  // namespace wandistill
