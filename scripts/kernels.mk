@@ -16,7 +16,8 @@ NVCC_FLAGS    := -std=c++20 -O3 --expt-relaxed-constexpr -Werror all-warnings -X
                  -Xptxas -v $(CUDA_ARCHS)
 CUDA_CFLAGS   := $(if $(NVCC),-DWD_CUDA -isystem $(CUDA_ROOT)/include)
 NCCL_CFLAGS   := $(patsubst %/nccl.h,-isystem %,$(filter-out /usr/include/% /usr/local/include/%,$(NCCL_HEADER)))
-# The static runtime finds the driver when it runs: the program starts where there is none.
-CUDA_LIBS     := $(if $(NVCC),-L$(CUDA_ROOT)/lib64 -lcublasLt -lcudart_static -ldl -lrt -Wl$(comma)-rpath$(comma)$(CUDA_ROOT)/lib64) \
-                 $(if $(NCCL_LIBRARY),$(NCCL_LIBRARY) -Wl$(comma)-rpath$(comma)$(dir $(NCCL_LIBRARY)))
+# The static runtime finds the driver when it runs: the program starts where there is none. NCCL's folder first: the
+# toolkit's may have another version.
+CUDA_LIBS     := $(if $(NCCL_LIBRARY),$(NCCL_LIBRARY) -Wl$(comma)-rpath$(comma)$(dir $(NCCL_LIBRARY))) \
+                 $(if $(NVCC),-L$(CUDA_ROOT)/lib64 -lcublasLt -lcudart_static -ldl -lrt -Wl$(comma)-rpath$(comma)$(CUDA_ROOT)/lib64)
 LDLIBS        += $(CUDA_LIBS)
