@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "wandistill/device_collectives.h"
 #include "wandistill/dtype.h"
 #include "wandistill/gpu.h"
 #include "wandistill/op_memory.h"
@@ -43,6 +44,7 @@ struct Compute : Queue {
   int64_t memory_budget(const Session& session) const;
 
   Device* device = nullptr;
+  DeviceCollectives* collectives = nullptr;  // null too in a program of one process
   const OpsOf<float>* ops = &kCpuOps;
   const OpsOf<bf16>* bf16_ops = nullptr;
 };
@@ -100,21 +102,24 @@ Dtype parse_dtype(const std::string& name);
 /// The device of this rank, chosen by name.
 class ComputeDevice {
  public:
-  /// auto: this rank's GPU if the program has CUDA and there is one, else the CPU; cpu; cuda: the GPU of the
-  /// local rank; simt: the CUDA kernels' source, run by the CPU. Error if there is no such device.
-  ComputeDevice(const Session& session, const std::string& name);
+  /// auto: GPUs if every rank has one, else the CPU; cpu; cuda: a GPU of its own for every rank; simt: the
+  /// CUDA kernels' source, run by the CPU. Collective. CollectiveError if there is no such device.
+  ComputeDevice(Session& session, const std::string& name);
   /// Of a program of one process: the GPU of this number.
   ComputeDevice(const std::string& name, int threads, int gpu);
 
   const Compute& compute() const { return compute_; }
   /// Null on the host.
   Device* device() const { return device_.get(); }
+  /// Of all ranks' devices; null on the host.
+  DeviceCollectives* collectives() const { return collectives_.get(); }
   /// For the log.
   std::string name() const { return device_ ? device_->name() : "CPU"; }
 
  private:
   std::unique_ptr<Device> device_;
   std::unique_ptr<Stream> stream_;
+  std::unique_ptr<DeviceCollectives> collectives_;
   Compute compute_;
 };
 

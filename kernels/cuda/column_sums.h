@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(256)
 /// vectors: terms may be asked for 4 aligned columns at a time. Scratch: at most 64 chunks' sums per group.
 template <int kSums, class Terms>
 void sum_columns(const ColumnShape& shape, bool vectors, const Terms& terms,
-                     const ColumnTargets<kSums>& targets, const Queue& queue) {
+                 const ColumnTargets<kSums>& targets, const Queue& queue) {
   if (shape.groups * shape.rows * shape.columns == 0) return;
   constexpr int64_t kMostChunks = 64, kEnoughBlocks = 1024;
   const int64_t width = kColumnThreads * (vectors ? 4 : 1), tiles = (shape.columns + width - 1) / width;

@@ -100,7 +100,7 @@ void gated_residual_backward(int64_t batch, int64_t tokens, int64_t channels, in
   launch(queue, blocks_for(shape), kThreads, 0,
          vectors ? gated_residual_dy_kernel<T, N> : gated_residual_dy_kernel<T, 1>, shape, gate, dout, dy);
   sum_columns<1>(ColumnShape{batch, tokens, channels}, vectors, GateTerms<T>{y, dout, channels},
-                     ColumnTargets<1>{{dgate}, stride}, queue);
+                 ColumnTargets<1>{{dgate}, stride}, queue);
 }
 
 }  // namespace

@@ -176,7 +176,7 @@ void layer_norm_backward(const LayerNormShape& shape, const T* x, const T* scale
   const ColumnShape rows = shape.stride ? ColumnShape{shape.batch, shape.tokens, C}
                                         : ColumnShape{1, shape.batch * shape.tokens, C};
   sum_columns<2>(rows, vectors, ScaleShiftTerms<T>{x, dy, mean, rstd, C},
-                     ColumnTargets<2>{{dscale, dshift}, shape.stride}, queue);
+                 ColumnTargets<2>{{dscale, dshift}, shape.stride}, queue);
 }
 
 }  // namespace

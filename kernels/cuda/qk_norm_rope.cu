@@ -163,7 +163,7 @@ void qk_norm_rope_backward(const QkNormShape& shape, const T* x, const T* weight
   const bool vectors = C % N == 0 && aligned<N>(x, weight, dy, dx);
   // First, as dx may overwrite dy.
   sum_columns<1>(ColumnShape{1, shape.rows, C}, vectors, WeightTerms<T>{shape, x, dy, cos, sin, rstd},
-                     ColumnTargets<1>{{dweight}, 0}, queue);
+                 ColumnTargets<1>{{dweight}, 0}, queue);
   launch(queue, static_cast<unsigned>(shape.rows), kThreads, 0,
          vectors ? qk_norm_rope_dx_kernel<T, N, true> : qk_norm_rope_dx_kernel<T, 2, false>, shape, x, weight,
          cos, sin, rstd, dy, dx);

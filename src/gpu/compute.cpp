@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "wandistill/choose_gpu.h"
 #include "wandistill/device_ops.h"
 #include "wandistill/error.h"
 #include "wandistill/memory.h"
@@ -11,6 +12,12 @@ namespace {
 
 void round(int64_t n, const float* values, bf16* rounded) {
   for (int64_t i = 0; i < n; ++i) rounded[i] = to_bf16(values[i]);
+}
+
+/// For "auto" 0 where a rank has none: the CPU is taken then.
+int own_gpu(Session& session, const std::string& name) {
+  const bool none = session.any(cuda_device_count() == 0);
+  return none && name == "auto" ? 0 : choose_gpu(session);
 }
 
 }  // namespace
@@ -77,17 +84,22 @@ Dtype parse_dtype(const std::string& name) {
   fail("unknown element type '", name, "'; expected float32 or bfloat16");
 }
 
-ComputeDevice::ComputeDevice(const Session& session, const std::string& name)
-    : ComputeDevice(name, session.threads(), session.local_rank()) {}
+ComputeDevice::ComputeDevice(Session& session, const std::string& name)
+    : ComputeDevice(name == "auto" ? (session.any(cuda_device_count() == 0) ? "cpu" : "cuda") : name,
+                    session.threads(), name == "auto" || name == "cuda" ? own_gpu(session, name) : 0) {
+  if (!device_) return;
+  collectives_ = make_device_collectives(session, *device_);
+  compute_.collectives = collectives_.get();
+}
 
 ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu) : compute_(Queue{threads}) {
-  const bool cuda = name == "cuda" || (name == "auto" && cuda_device_count() > 0);
+  const bool cuda = name == "cuda";
   if (cuda)
     device_ = make_cuda_device(gpu);
   else if (name == "simt")
     device_ = make_simt_device({});
-  else if (name != "cpu" && name != "auto")
-    fail("unknown device '", name, "'; expected auto, cpu, cuda or simt");
+  else if (name != "cpu")
+    fail("unknown device '", name, "'; expected cpu, cuda or simt");
   if (!device_) return;
   stream_ = device_->make_stream();
   compute_ = cuda ? Compute(threads, *device_, *stream_, cuda_ops<float>(), cuda_ops<bf16>())

@@ -28,7 +28,7 @@ class Stopwatch {
   double start_;
 };
 
-constexpr int64_t kBucketBytes = int64_t(4) << 20;
+constexpr int64_t kBucketBytes = int64_t(4) << 20, kDeviceBucketBytes = int64_t(32) << 20;
 
 }  // namespace
 
@@ -69,11 +69,16 @@ Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransfo
       update_(compute, 1),
       squared_norm_(compute, 1),
       gradients_(compute, student.layout().total()),
-      buckets_(session, gradients_.data(), student.layout().gradient_order(), kBucketBytes),
       activations_(options.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll),
       steps_(std::make_unique<ReadBack[]>(2)),
       started_(now()),
       elapsed_before_(state_.elapsed) {
+  const std::vector<Range> order = student.layout().gradient_order();
+  if (compute.on_host())
+    buckets_.emplace(session, gradients_.data(), order, kBucketBytes);
+  else
+    device_buckets_.emplace(*compute.collectives, *compute.device, gradients_.data(), order,
+                            kDeviceBucketBytes);
   upload(compute_, update_.data(), &state_.update, 1);
   if (student.dtype() == Dtype::kFloat32) return;
   const int64_t n = student.layout().total();
@@ -136,9 +141,15 @@ void Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t glob
     }
     const bool last = at + micro >= end;
     Stopwatch watch(&times_.backward);
-    student_.backward(
-        weights(), batch_.input(), activations_, batch_.dvelocity(), gradients_.data(), compute_,
-        last ? GradientsReady([&](size_t group) { buckets_.ready(int64_t(group)); }) : GradientsReady());
+    student_.backward(weights(), batch_.input(), activations_, batch_.dvelocity(), gradients_.data(),
+                      compute_,
+                      last ? GradientsReady([&](size_t group) {
+                        if (buckets_)
+                          buckets_->ready(int64_t(group));
+                        else
+                          device_buckets_->ready(int64_t(group), *compute_.stream);
+                      })
+                           : GradientsReady());
   }
 }
 
@@ -172,7 +183,7 @@ void Trainer::read_back(ReadBack* step) {
 }
 
 double Trainer::own_loss(ReadBack* step) {
-  if (!compute_.on_host()) step->ready->synchronize();
+  if (!compute_.on_host()) compute_.collectives->wait(*step->ready, "a training step");
   const double* errors = compute_.on_host() ? step->errors.data() : step->pinned_errors.data();
   double loss = 0;
   for (size_t b = 0; b < step->weight.size(); ++b) loss += errors[b] * step->weight[b];
@@ -212,9 +223,13 @@ StepResult Trainer::step() {
   fill_zero(compute_, gradients_.data(), gradients_.size());
   accumulate(first, global_batch * r / W, global_batch * (r + 1) / W, global_batch, &present);
 
-  const double waited = buckets_.wait_seconds();
-  buckets_.wait();
-  times_.reduce_wait += buckets_.wait_seconds() - waited;
+  if (buckets_) {
+    const double waited = buckets_->wait_seconds();
+    buckets_->wait();
+    times_.reduce_wait += buckets_->wait_seconds() - waited;
+  } else {
+    device_buckets_->wait(*compute_.stream);
+  }
   {
     Stopwatch watch(&times_.optimizer);
     present.outcome = {};

@@ -3,12 +3,14 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "src/train/dataset.h"
 #include "src/train/device_batch.h"
 #include "src/train/training_state.h"
 #include "wandistill/compute.h"
+#include "wandistill/device_gradient_buckets.h"
 #include "wandistill/gradient_buckets.h"
 #include "wandistill/options.h"
 #include "wandistill/session.h"
@@ -106,7 +108,9 @@ class Trainer {
   OpBuffer<UpdateState> update_;              // [1]
   OpBuffer<double> squared_norm_;             // [1]
   OpBuffer<float> gradients_;
-  GradientBuckets buckets_;
+  // One of the two, on the host and on a device:
+  std::optional<GradientBuckets> buckets_;
+  std::optional<DeviceGradientBuckets> device_buckets_;
   WanActivations activations_;
   DeviceBatch batch_;
   std::unique_ptr<ReadBack[]> steps_;  // [2]: the present step and the one before
