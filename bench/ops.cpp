@@ -145,7 +145,8 @@ void conv2d(const Bench& bench, const Conv2dShape& shape) {
   const std::string text = cat(shape.height, " x ", shape.width, ", ", shape.c_in, " -> ", shape.c_out,
                                shape.upsample ? ", doubled" : "");
   const auto forward = [&](Conv2dForward<float>* op) {
-    return [&, op] { op(shape, x.data(), weight.data(), bias.data(), nullptr, y.data(), bench.queue); };
+    return
+        [&, op] { op(shape, x.data(), nullptr, weight.data(), bias.data(), nullptr, y.data(), bench.queue); };
   };
   bench.compute(cat("conv2d ", shape.kernel, " x ", shape.kernel), text,
                 2e-9 * double(pixels * taps) * double(shape.c_in * shape.c_out), forward(cpu::conv2d_forward),

@@ -14,6 +14,7 @@
 #include "kernels/cpu/parallel.h"
 #include "wandistill/buffer.h"
 #include "wandistill/error.h"
+#include "wandistill/ops/rms_norm_silu.h"
 
 namespace wandistill::cpu {
 namespace {
@@ -192,8 +193,14 @@ int64_t conv2d_scratch_bytes(const Conv2dShape& shape, int threads) {
          static_cast<int64_t>(sizeof(float));
 }
 
-void conv2d_forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-                    const float* residual, float* y, const Queue& queue) {
+void conv2d_forward(const Conv2dShape& shape, const float* x, const float* gamma, const float* weight,
+                    const float* bias, const float* residual, float* y, const Queue& queue) {
+  Buffer<float> normed;
+  if (gamma) {
+    normed = Buffer<float>(shape.height * shape.width * shape.c_in);
+    rms_norm_silu_forward(shape.height * shape.width, shape.c_in, x, gamma, true, normed.data(), queue);
+    x = normed.data();
+  }
   WD_REQUIRE(shape.kernel == 3 || (shape.kernel == 1 && !shape.upsample));
   const Plan plan(shape);
   const Buffer<float> packed = pack(shape, plan, weight, queue);

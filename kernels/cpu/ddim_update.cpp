@@ -1,56 +1,25 @@
 #include "wandistill/ops/ddim_update.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "parallel.h"
-#include "wandistill/error.h"
+#include "wandistill/philox.h"
 
 namespace wandistill::cpu {
 namespace {
 
-/// The update is linear: x := keep * x + move * m + fresh * noise.
-struct Coefficients {
-  float keep, move, fresh;
-};
-
-Coefficients coefficients(const DdimStep& step) {
-  const double alpha_t = step.from.alpha, sigma_t = step.from.sigma;
-  const double alpha_s = step.to.alpha, sigma_s = step.to.sigma;
-  const double ratio = alpha_t / alpha_s;
-  const double sigma_eta =
-      step.eta * (sigma_s / sigma_t) * std::sqrt(sigma_t * sigma_t - ratio * ratio * sigma_s * sigma_s);
-  const double of_eps = std::sqrt(sigma_s * sigma_s - sigma_eta * sigma_eta);
-  double x0_of_x = 0, x0_of_m = 0, eps_of_x = 0, eps_of_m = 0;
-  switch (step.prediction) {
-    case Prediction::kFlowVelocity:
-      x0_of_x = eps_of_x = 1 / (alpha_t + sigma_t);
-      x0_of_m = -sigma_t / (alpha_t + sigma_t);
-      eps_of_m = alpha_t / (alpha_t + sigma_t);
-      break;
-    case Prediction::kEpsilon:
-      x0_of_x = 1 / alpha_t;
-      x0_of_m = -sigma_t / alpha_t;
-      eps_of_m = 1;
-      break;
-    case Prediction::kSample:
-      x0_of_m = 1;
-      eps_of_x = 1 / sigma_t;
-      eps_of_m = -alpha_t / sigma_t;
-      break;
-  }
-  return {static_cast<float>(alpha_s * x0_of_x + of_eps * eps_of_x),
-          static_cast<float>(alpha_s * x0_of_m + of_eps * eps_of_m), static_cast<float>(sigma_eta)};
-}
+constexpr int64_t kBlock = 16384;
+constexpr int64_t kNoise = 1024;  // numbers at a time, on the stack
 
 }  // namespace
 
 // Explicit fma: the same bits whatever the compiler contracts.
-void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float* uncond, const float* noise,
-                 float* x, const Queue& queue) {
-  WD_REQUIRE(step.eta == 0 || noise != nullptr);
-  const Coefficients c = coefficients(step);
+void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float* uncond, float* x,
+                 const Queue& queue) {
+  const DdimCoefficients c = ddim_coefficients(step);
   const float g = step.guidance;
-  parallel_blocks(queue, n, int64_t{1} << 14, [&](int64_t begin, int64_t end) {
+  parallel_blocks(queue, n, kBlock, [&](int64_t begin, int64_t end) {
     if (uncond == nullptr) {
 #pragma omp simd
       for (int64_t i = begin; i < end; ++i) x[i] = std::fma(c.keep, x[i], c.move * cond[i]);
@@ -60,9 +29,13 @@ void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float
         x[i] = std::fma(c.keep, x[i], c.move * std::fma(g, cond[i] - uncond[i], uncond[i]));
       }
     }
-    if (step.eta != 0) {  // while the block is in the cache
+    if (step.eta == 0) return;
+    float noise[kNoise];  // while the block is in the cache
+    for (int64_t at = begin; at < end; at += kNoise) {
+      const int64_t count = std::min(kNoise, end - at);
+      fill_gaussian(step.noise_seed, step.noise_stream, at, count, noise);
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) x[i] = std::fma(c.fresh, noise[i], x[i]);
+      for (int64_t i = 0; i < count; ++i) x[at + i] = std::fma(c.fresh, noise[i], x[at + i]);
     }
   });
 }

@@ -1,9 +1,19 @@
 #include "wandistill/ops/conv2d.h"
 
+#include <vector>
+
+#include "wandistill/ops/rms_norm_silu.h"
+
 namespace wandistill::ref {
 
-void conv2d_forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-                    const float* residual, float* y, const Queue&) {
+void conv2d_forward(const Conv2dShape& shape, const float* x, const float* gamma, const float* weight,
+                    const float* bias, const float* residual, float* y, const Queue& queue) {
+  std::vector<float> normed;
+  if (gamma) {
+    normed.resize(shape.height * shape.width * shape.c_in);
+    rms_norm_silu_forward(shape.height * shape.width, shape.c_in, x, gamma, true, normed.data(), queue);
+    x = normed.data();
+  }
   const int64_t pad = shape.kernel / 2, out_h = shape.out_height(), out_w = shape.out_width();
   const int64_t zoom = shape.upsample ? 2 : 1;
   for (int64_t row = 0; row < out_h; ++row) {

@@ -1,19 +1,21 @@
 #include "wandistill/ops/ddim_update.h"
 
 #include <cmath>
+#include <vector>
 
-#include "wandistill/error.h"
+#include "wandistill/philox.h"
 
 namespace wandistill::ref {
 
-void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float* uncond, const float* noise,
-                 float* x, const Queue&) {
-  WD_REQUIRE(step.eta == 0 || noise != nullptr);
+void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float* uncond, float* x,
+                 const Queue&) {
   const double alpha_t = step.from.alpha, sigma_t = step.from.sigma;
   const double alpha_s = step.to.alpha, sigma_s = step.to.sigma;
   const double ratio = alpha_t / alpha_s;
   const double sigma_eta =
       step.eta * (sigma_s / sigma_t) * std::sqrt(sigma_t * sigma_t - ratio * ratio * sigma_s * sigma_s);
+  std::vector<float> noise(step.eta != 0 ? n : 0);
+  fill_gaussian(step.noise_seed, step.noise_stream, 0, std::ssize(noise), noise.data());
   for (int64_t i = 0; i < n; ++i) {
     double m = cond[i];
     if (uncond != nullptr) m = uncond[i] + step.guidance * (m - uncond[i]);

@@ -26,9 +26,11 @@ void VaePass<T>::round(int64_t n, T* x) const {
 }
 
 template <class T>
-void VaePass<T>::convolve(const VaeConv& conv, const T* from, const T* residual, T* to) const {
+void VaePass<T>::convolve(const VaeConv& conv, const OpTensor* gamma, const T* from, const T* residual,
+                          T* to) const {
   const Conv2dShape shape = conv.shape(rows_.size(), width_);
-  ops_.conv2d_forward(shape, from, conv.weight.as<T>(), conv.bias.as<T>(), residual, to, compute_);
+  ops_.conv2d_forward(shape, from, gamma ? gamma->as<T>() : nullptr, conv.weight.as<T>(), conv.bias.as<T>(),
+                      residual, to, compute_);
   round(shape.out_height() * shape.out_width() * shape.c_out, to);
 }
 
@@ -47,18 +49,20 @@ void VaePass<T>::wrote_other() {
 
 template <class T>
 void VaePass<T>::convolve(const VaeConv& conv) {
-  convolve(conv, in_, nullptr, other_.data());
+  convolve(conv, nullptr, in_, nullptr, other_.data());
   wrote_other();
   if (conv.upsample) rows_ = {2 * rows_.begin, 2 * rows_.end}, width_ *= 2;
 }
 
 template <class T>
 void VaePass<T>::residual_block(const VaeResidualBlock& block) {
-  norm(block.norm1, in_, true, other_.data());
-  convolve(block.conv1, other_.data(), nullptr, inner_.data());
-  norm(block.norm2, inner_.data(), true, inner_.data());
-  if (block.shortcut) convolve(*block.shortcut, in_, nullptr, other_.data());
-  convolve(block.conv2, inner_.data(), block.shortcut ? other_.data() : in_, other_.data());
+  const bool fused = !compute_.on_host();
+  if (!fused) norm(block.norm1, in_, true, other_.data());
+  convolve(block.conv1, fused ? &block.norm1 : nullptr, fused ? in_ : other_.data(), nullptr, inner_.data());
+  if (!fused) norm(block.norm2, inner_.data(), true, inner_.data());
+  if (block.shortcut) convolve(*block.shortcut, nullptr, in_, nullptr, other_.data());
+  convolve(block.conv2, fused ? &block.norm2 : nullptr, inner_.data(), block.shortcut ? other_.data() : in_,
+           other_.data());
   wrote_other();
 }
 
@@ -68,9 +72,9 @@ void VaePass<T>::attention(const WanVaeWeights& weights) {
   const int64_t channels = weights.attention_norm.size(), n = pixels() * channels;
   T *q = inner_.data(), *k = q + n, *v = k + n;
   norm(weights.attention_norm, in_, false, other_.data());
-  convolve(weights.q, other_.data(), nullptr, q);
-  convolve(weights.k, other_.data(), nullptr, k);
-  convolve(weights.v, other_.data(), nullptr, v);
+  convolve(weights.q, nullptr, other_.data(), nullptr, q);
+  convolve(weights.k, nullptr, other_.data(), nullptr, k);
+  convolve(weights.v, nullptr, other_.data(), nullptr, v);
   const int64_t offsets[] = {0, pixels()};
   const int64_t* key_offsets = offsets;
   if (!compute_.on_host()) {
@@ -82,7 +86,7 @@ void VaePass<T>::attention(const WanVaeWeights& weights) {
                              pixels(), key_offsets, nullptr, 1.0f / std::sqrt(static_cast<float>(channels))};
   ops_.attention_forward(shape, q, k, v, other_.data(), nullptr, compute_);
   round(n, other_.data());
-  convolve(weights.attention_out, other_.data(), in_, stream_.data());
+  convolve(weights.attention_out, nullptr, other_.data(), in_, stream_.data());
 }
 
 template <class T>
@@ -137,7 +141,7 @@ bool VaePass<T>::run(const VaeStage& stage, const WanVaeWeights& weights) {
     convolve(*stage.conv);
   } else {
     norm(weights.norm_out, in_, true, other_.data());
-    convolve(*stage.conv, other_.data(), nullptr, inner_.data());
+    convolve(*stage.conv, nullptr, other_.data(), nullptr, inner_.data());
     in_ = inner_.data();
   }
   return true;

@@ -35,7 +35,8 @@ class VaePass {
  private:
   bool stopped() const { return stop_ && stop_(); }
   int64_t pixels() const { return rows_.size() * width_; }
-  void convolve(const VaeConv& conv, const T* from, const T* residual, T* to) const;
+  /// gamma, where given: of the norm and SiLU in front, fused.
+  void convolve(const VaeConv& conv, const OpTensor* gamma, const T* from, const T* residual, T* to) const;
   void norm(const OpTensor& gamma, const T* from, bool silu, T* to) const;
   /// On the host, to what the dtype would have kept.
   void round(int64_t n, T* x) const;

@@ -106,7 +106,7 @@ bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
       unipc->step(i, v, x.data(), n, compute);
     } else {
       const DdimStep step{.from = from, .to = schedule[size_t(i) + 1], .guidance = output.guidance};
-      compute.ops->ddim_update(n, step, output.cond, output.uncond, nullptr, x.data(), compute);
+      compute.ops->ddim_update(n, step, output.cond, output.uncond, x.data(), compute);
     }
   }
   download(compute, host_x, x.data(), n);

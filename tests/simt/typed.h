@@ -63,9 +63,9 @@ inline double relative_difference(const std::vector<float>& a, const std::vector
   return difference(a, b) / largest;
 }
 
-/// Half a unit in the last place of T, relative.
+/// The largest relative error of rounding to T.
 template <class T>
-constexpr double kRounding = std::is_same_v<T, float> ? 0x1p-24 : 0x1p-9;
+constexpr double kRounding = std::is_same_v<T, float> ? 0x1p-24 : 0x1p-8;
 
 /// body.template operator()<T>() for float and bf16.
 template <class Body>

@@ -20,15 +20,15 @@ TEST_CASE("ddim_update: the fast one agrees with its twin") {
   const SchedulePoint flow[2] = {{0.25f, 0.75f, 750}, {0.5f, 0.5f, 500}};
   const SchedulePoint linear[2] = {{0.6f, 0.8f, 640}, {0.8f, 0.6f, 360}};
   for (const int64_t n : {1, 5, 7, 77, 129, 40001}) {
-    const auto cond = normal(1, n), uncond = normal(2, n), noise = normal(3, n), start = normal(4, n);
+    const auto cond = normal(1, n), uncond = normal(2, n), start = normal(4, n);
     for (const auto* points : {flow, linear}) {
       for (const Prediction p : {Prediction::kFlowVelocity, Prediction::kEpsilon, Prediction::kSample}) {
         for (const float guidance : {1.0f, 4.0f}) {
           for (const float eta : {0.0f, 0.5f, 1.0f}) {
-            const DdimStep step = {points[0], points[1], p, guidance, eta};
+            const DdimStep step = {points[0], points[1], p, guidance, eta, 99, 3};
             const auto run = [&](DdimUpdate* update, const float* u, int threads) {
               std::vector<float> x = start;
-              update(n, step, cond.data(), u, eta == 0 ? nullptr : noise.data(), x.data(), Queue{threads});
+              update(n, step, cond.data(), u, x.data(), Queue{threads});
               return x;
             };
             for (const float* u : {static_cast<const float*>(nullptr), uncond.data()}) {
@@ -65,8 +65,8 @@ TEST_CASE("ddim_update: a perfect prediction stays on the straight path") {
           x[k] = points[i].alpha * x0[k] + points[i].sigma * eps[k];
           m[k] = p == Prediction::kFlowVelocity ? eps[k] - x0[k] : p == Prediction::kEpsilon ? eps[k] : x0[k];
         }
-        const DdimStep step = {points[i], points[i + 1], p, 1, 0};
-        cpu::ddim_update(n, step, m.data(), nullptr, nullptr, x.data(), Queue{});
+        const DdimStep step = {points[i], points[i + 1], p};
+        cpu::ddim_update(n, step, m.data(), nullptr, x.data(), Queue{});
         for (int64_t k = 0; k < n; ++k) {
           CHECK(std::abs(x[k] - (points[i + 1].alpha * x0[k] + points[i + 1].sigma * eps[k])) < 3e-5);
         }
@@ -78,18 +78,24 @@ TEST_CASE("ddim_update: a perfect prediction stays on the straight path") {
 // eta changes how much of the noise is fresh, not how much there is.
 TEST_CASE("ddim_update: eta keeps the noise level") {
   const int64_t n = 200000;
-  const auto eps = normal(7, n), fresh = normal(8, n);
+  const auto eps = normal(7, n);
   const auto points = linear_schedule(10);
   for (const float eta : {0.5f, 1.0f}) {
     std::vector<float> x(n), m(n);
     for (int64_t k = 0; k < n; ++k) x[k] = points[4].sigma * eps[k];  // x0 = 0
-    const DdimStep step = {points[4], points[5], Prediction::kEpsilon, 1, eta};
-    cpu::ddim_update(n, step, eps.data(), nullptr, fresh.data(), x.data(), Queue{});
+    const DdimStep step = {points[4], points[5], Prediction::kEpsilon, 1, eta, 99, 8};
+    cpu::ddim_update(n, step, eps.data(), nullptr, x.data(), Queue{});
+    const auto fresh = normal(8, n);
+    const DdimCoefficients c = ddim_coefficients(step);
+    bool numbered = true;  // element i got number i
     double square = 0, with_old = 0;
     for (int64_t k = 0; k < n; ++k) {
       square += double{x[k]} * x[k];
       with_old += double{x[k]} * eps[k];
+      const float old = std::fma(c.keep, points[4].sigma * eps[k], c.move * eps[k]);
+      numbered = numbered && x[k] == std::fma(c.fresh, fresh[k], old);
     }
+    CHECK(numbered);
     CHECK(std::sqrt(square / n) == doctest::Approx(points[5].sigma).epsilon(0.01));
     CHECK(with_old / n < 0.97 * points[5].sigma);
   }

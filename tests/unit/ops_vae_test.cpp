@@ -42,23 +42,25 @@ TEST_CASE("conv2d: cpu against ref") {
         const int64_t outputs = shape.out_height() * shape.out_width() * c_out;
         const auto x = normal(h * w * c_in, 1), weight = normal(kernel * kernel * c_in * c_out, 2);
         const auto bias = normal(c_out, 3), residual = normal(outputs, 4);
+        const auto norm = normal(c_in, 5);
         for (const float* add : {static_cast<const float*>(nullptr), residual.data()}) {
+          const float* gamma = add ? norm.data() : nullptr;
           compare(
               nans(outputs), 1e-6,
               [&](float* y, const wd::Queue& queue) {
-                wd::cpu::conv2d_forward(shape, x.data(), weight.data(), bias.data(), add, y, queue);
+                wd::cpu::conv2d_forward(shape, x.data(), gamma, weight.data(), bias.data(), add, y, queue);
               },
               [&](float* y) {
-                wd::ref::conv2d_forward(shape, x.data(), weight.data(), bias.data(), add, y, kOne);
+                wd::ref::conv2d_forward(shape, x.data(), gamma, weight.data(), bias.data(), add, y, kOne);
               });
         }
         compare(
             residual, 1e-6,  // the residual in place
             [&](float* y, const wd::Queue& queue) {
-              wd::cpu::conv2d_forward(shape, x.data(), weight.data(), bias.data(), y, y, queue);
+              wd::cpu::conv2d_forward(shape, x.data(), nullptr, weight.data(), bias.data(), y, y, queue);
             },
             [&](float* y) {
-              wd::ref::conv2d_forward(shape, x.data(), weight.data(), bias.data(), y, y, kOne);
+              wd::ref::conv2d_forward(shape, x.data(), nullptr, weight.data(), bias.data(), y, y, kOne);
             });
       }
     }

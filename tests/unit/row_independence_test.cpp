@@ -124,7 +124,7 @@ TEST_CASE("rows are independent: norms, rotation, gated residual") {
 
 TEST_CASE("elements are independent: activations, timestep embedding, DDIM, UniPC") {
   const int64_t n = 40001;  // more than any op's block
-  const auto x = normal(n, 1), v = normal(n, 2), u = normal(n, 3), noise = normal(n, 4), last = normal(n, 5);
+  const auto x = normal(n, 1), v = normal(n, 2), u = normal(n, 3), older = normal(n, 4), last = normal(n, 5);
   check_rows(n, 1, [&](int64_t begin, int64_t end, float* out) {
     cpu::silu_forward(end - begin, x.data() + begin, out, kOne);
   });
@@ -134,13 +134,11 @@ TEST_CASE("elements are independent: activations, timestep embedding, DDIM, UniP
   check_rows(77, 34, [&](int64_t begin, int64_t end, float* out) {
     kCpuOps.timestep_embedding(end - begin, 34, x.data() + begin, out, kOne);
   });
-  const DdimStep ddim{.from = {.alpha = 0.3f, .sigma = 0.7f},
-                      .to = {.alpha = 0.4f, .sigma = 0.6f},
-                      .guidance = 3.0f,
-                      .eta = 0.5f};
+  const DdimStep ddim{
+      .from = {.alpha = 0.3f, .sigma = 0.7f}, .to = {.alpha = 0.4f, .sigma = 0.6f}, .guidance = 3.0f};
   check_rows(n, 1, [&](int64_t begin, int64_t end, float* out) {
     std::copy(x.begin() + begin, x.begin() + end, out);
-    cpu::ddim_update(end - begin, ddim, v.data() + begin, u.data() + begin, noise.data() + begin, out, kOne);
+    cpu::ddim_update(end - begin, ddim, v.data() + begin, u.data() + begin, out, kOne);
   });
   UnipcStep unipc{};
   unipc.sigma = 0.7f;
@@ -151,7 +149,7 @@ TEST_CASE("elements are independent: activations, timestep embedding, DDIM, UniP
   check_rows(n, 1, [&](int64_t begin, int64_t end, float* out) {
     std::copy(x.begin() + begin, x.begin() + end, out);
     std::vector<float> x0(size_t(end - begin), 0.0f), old(last.begin() + begin, last.begin() + end);
-    const float* history[] = {u.data() + begin, noise.data() + begin};
+    const float* history[] = {u.data() + begin, older.data() + begin};
     cpu::unipc_update(end - begin, unipc, v.data() + begin, history, x0.data(), old.data(), out, kOne);
   });
 }

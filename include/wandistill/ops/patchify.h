@@ -11,8 +11,8 @@ namespace wandistill {
 /// by row.
 struct PatchShape {
   int64_t batch, channels, height, width, patch_height, patch_width;
-  int64_t tokens() const { return (height / patch_height) * (width / patch_width); }
-  int64_t row() const { return channels * patch_height * patch_width; }
+  constexpr int64_t tokens() const { return (height / patch_height) * (width / patch_width); }
+  constexpr int64_t row() const { return channels * patch_height * patch_width; }
 };
 
 /// rows = patches of the latents, each row in the order (c, p, q) that the patch embedding's weight has.
