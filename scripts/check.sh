@@ -44,6 +44,10 @@ limited() { timeout --kill-after=10 "$time_limit" "$@"; }
 suite "unit tests" limited bin/unit_tests
 suite "SIMT tests" limited bin/simt_tests
 suite "golden check (tiny-wan)" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5
+for dtype in float32 bfloat16; do
+  suite "golden check, kernels in $dtype" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5 \
+    --device simt --dtype "$dtype"
+done
 suite "MPI tests, 1 to 4 ranks" limited bash tests/mpi/run.sh bin/mpi_tests
 for script in tests/scripts/*.sh; do
   [ -e "$script" ] && suite "$(basename "$script" .sh)" limited bash "$script"

@@ -43,10 +43,11 @@ struct Trainer::ReadBack {
   bool pending = false;
 
   void reserve(const Compute& compute, int64_t samples) {
-    if (errors.size() >= samples) return;
-    errors = OpBuffer<double>(compute, samples);
+    const bool grows = errors.size() < samples;
+    if (grows) errors = OpBuffer<double>(compute, samples);
     if (compute.on_host()) return;
-    pinned_errors = PinnedBuffer<double>(*compute.device, samples);
+    if (grows) pinned_errors = PinnedBuffer<double>(*compute.device, samples);
+    if (ready) return;
     pinned_norm = PinnedBuffer<double>(*compute.device, 1);
     pinned_update = PinnedBuffer<UpdateState>(*compute.device, 1);
     ready = compute.device->make_event();

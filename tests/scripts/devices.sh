@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The whole job with the CUDA kernels, which the SIMT layer runs on the CPU: teacher, training, validation, pictures,
+# checkpoints. It follows the run on the CPU, in float32 and in bfloat16, and its files are as the CPU's.
+source "$(dirname "$0")/../lib.sh"
+
+# 6 prompts of 2 points, one held out; 3 samples on rank 0, 4 on rank 1, two micro batches.
+options=(--data_path "$(prompts 6)" --validation_fraction 0.2 --batch_size 7 --micro_batch 2
+  --init random --lr 1e-3 --warmup_steps 1 --num_epochs 4 --save_samples --sample_prompts "a red star" "a blue ring"
+  --sample_steps 2 --sample_interval 4 --renoise_weight 0.5)
+
+losses() { metric loss "$work/$1/metrics.jsonl" > "$work/losses.$1"; }
+
+trains "on the CPU" 2 cpu "${options[@]}" --num_steps 4 --device cpu
+trains "on two SIMT devices, float32" 2 float32 "${options[@]}" --num_steps 4 --device simt
+trains "the same, teacher and student in bfloat16" 2 bfloat16 "${options[@]}" --num_steps 4 --device simt \
+  --teacher_dtype bfloat16 --student_dtype bfloat16
+for run in cpu float32 bfloat16; do losses $run; done
+check "four losses" test "$(wc -l < "$work/losses.cpu")" = 4
+agree "losses, float32 and the CPU" 1e-4 "$work/losses.cpu" "$work/losses.float32"
+agree "losses, bfloat16 and the CPU" 2e-2 "$work/losses.cpu" "$work/losses.bfloat16"
+for run in float32 bfloat16; do
+  check "$run: pictures of both ranks and of the teacher" \
+    test "$(ls "$work/$run/samples/"*rank_{0,1}_*.png | wc -l)" -ge 6
+done
+check "the trajectories of the teacher are the CPU's" h5diff --delta=1e-3 \
+  "$work/cpu/cache/shard_rank_0_0000.h5" "$work/float32/cache/shard_rank_0_0000.h5" latents
+
+trains "a checkpoint of the SIMT device is gone on with on the CPU" 2 float32 "${options[@]}" --num_steps 5 --device cpu
+check "from where it was" grep -q "resumed at step 4" "$work/float32.log"
+
+# sample_on DEVICE OPTIONS...: two pictures by two ranks, the latents in $work/DEVICE.h5.
+sample_on() {
+  local device=$1
+  shift
+  run_ranks 2 "$program" sample --model "$teacher" --prompt "a red star" "a blue ring" --steps 2 --image_size 64 \
+    --out "$work/sample_$device" --save_latents "$work/$device.h5" --device "$device" "$@" > "$work/sample.log" 2>&1
+}
+check "the teacher's pictures on the CPU" sample_on cpu
+check "and on SIMT devices" sample_on simt
+check "have the same latents" h5diff --delta=1e-3 "$work/cpu.h5" "$work/simt.h5" latents
+rm "$work/simt.h5"
+check "one picture drawn by two devices" sample_on simt --prompt "a red star"
+if [ ! -e /dev/nvidiactl ]; then
+  check "--device cuda without a GPU is an error that says so" bash -c \
+    "! '$program' sample --model $teacher --prompt x --out '$work/none' --device cuda > '$work/cuda.log' 2>&1 &&
+      grep -q 'GPU\|CUDA' '$work/cuda.log'"
+fi
+finish
