@@ -15,12 +15,15 @@ enum class RowOrder { kChannelFirst, kChannelLast };
 /// Calls visit(latent index, row index) for every element.
 template <RowOrder kOrder, class Visit>
 __device__ __forceinline__ void for_each_element(const PatchShape& s, Visit visit) {
-  const int64_t across = s.width / s.patch_width, tokens = s.batch * s.tokens(), row = s.row();
+  // Of tokens there are fewer than 2^32, and 64-bit divisions are slow.
+  const unsigned across = static_cast<unsigned>(s.width) / static_cast<unsigned>(s.patch_width),
+                 down = static_cast<unsigned>(s.height) / static_cast<unsigned>(s.patch_height);
+  const int64_t tokens = s.batch * down * across, row = s.row();
   const int ph = static_cast<int>(s.patch_height), pw = static_cast<int>(s.patch_width),
             channels = static_cast<int>(s.channels);
   for (int64_t token = blockIdx.x * kWarps + threadIdx.x / 32; token < tokens; token += gridDim.x * kWarps) {
-    const int64_t line = token / across, b = line / (s.height / ph);
-    const int64_t y0 = line % (s.height / ph) * ph, x0 = token % across * pw;
+    const unsigned at = static_cast<unsigned>(token), line = at / across;
+    const int64_t b = line / down, y0 = int64_t{line % down} * ph, x0 = int64_t{at % across} * pw;
     for (int i = static_cast<int>(threadIdx.x % 32); i < row; i += 32) {
       const int c = kOrder == RowOrder::kChannelFirst ? i / (ph * pw) : i % channels;
       const int pq = kOrder == RowOrder::kChannelFirst ? i % (ph * pw) : i / channels;

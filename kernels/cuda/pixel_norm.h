@@ -22,7 +22,7 @@ __device__ __forceinline__ float pixel_scale(const T* x, int64_t channels) {
 }
 
 __device__ __forceinline__ float silu_of(float x) {
-  return x / (1 + __expf(-x));
+  return __fdividef(x, 1 + __expf(-x));
 }
 
 }  // namespace wandistill::WD_KERNELS
