@@ -22,14 +22,18 @@ $(BUILD)/%.cuda.o: %.cu $(BUILD)/cuda_flags
 
 # The tests with one kernel file, SUBJECT, replaced by a copy with a fault, MUTANT, as the program OUT
 # (tests/simt/product_mutants.sh); mutant-asan and mutant-tsan below.
-.PHONY: mutant-plain mutant-asan mutant-tsan
+.PHONY: mutant-plain mutant-asan mutant-tsan mutant-mpi
 mutant-plain: $(call obj,$(SIMT_TESTS)) $(call kernel_objects,$(SIMT_SUBJECTS)) $(BUILD)/libwandistill.a
 	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(SIMT_FLAGS) -x c++ -c $(MUTANT) -o $(OUT).o
 	@$(CXX) $(CXXFLAGS) $(filter %.o,$^) $(OUT).o $(BUILD)/libwandistill.a $(LDFLAGS) $(LDLIBS) -o $(OUT)
 
+mutant-mpi: $(call obj,$(MPI_SRC)) $(BUILD)/libwandistill.a
+	@$(CXX) $(CPPFLAGS) -I$(dir $(SUBJECT)) $(CXXFLAGS) -c $(MUTANT) -o $(OUT).o
+	@$(CXX) $(CXXFLAGS) $(filter %.o,$^) $(OUT).o $(BUILD)/libwandistill.a $(LDFLAGS) $(LDLIBS) -o $(OUT)
+
 # The same tests with sanitizers: kernels, SIMT layer and tests anew, the plain twins as they are. ThreadSanitizer must
 # not look into the layer itself, which tells it what CUDA threads do (kernels/simt/sanitizers.h).
-SANITIZED_TWINS := $(wildcard kernels/ref/*.cpp) src/tensor/philox.cpp
+SANITIZED_TWINS := $(wildcard kernels/ref/*.cpp) src/tensor/philox.cpp src/sample/ddim_coefficients.cpp
 SANITIZED_SRC := $(filter-out tests/simt/products_test.cpp,$(SIMT_TESTS)) $(wildcard kernels/simt/*.cpp) \
                  src/gpu/simt_device.cpp src/gpu/staging_ring.cpp src/gpu/no_cuda.cpp
 SANITIZED_CU  := $(KERNELS) $(SIMT_SUBJECTS)

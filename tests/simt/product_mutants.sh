@@ -4,15 +4,18 @@
 # usage: product_mutants.sh [NAME ...]
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+# As root and with more ranks than cores, as in a container.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
 build=${BUILD:-build}
 bad=0 count=0
 printf '%-34s %-30s %s\n' fault kernel 'caught by'
 
-# verdict PROGRAM FILTER: empty if its tests pass, else how they failed.
+# verdict PROGRAM FILTER LAUNCHER: empty if its tests pass, else how they failed.
 verdict() {
   local log code
   log=$(mktemp)
-  TSAN_OPTIONS=exitcode=66:halt_on_error=1 timeout 300 "$1" --test-case="$2" > "$log" 2>&1
+  TSAN_OPTIONS=exitcode=66:halt_on_error=1 timeout 300 $3 "$1" --test-case="$2" > "$log" 2>&1
   code=$?
   if grep -q 'ERROR: AddressSanitizer' "$log"; then echo asan
   elif grep -q 'runtime error' "$log"; then echo ubsan
@@ -38,13 +41,15 @@ while IFS='|' read -r name subject filter expression; do
     continue
   fi
   caught=
-  for kind in plain asan tsan; do
+  kinds=(plain asan tsan)
+  [ "${subject##*.}" = cu ] || kinds=(mpi)
+  for kind in "${kinds[@]}"; do
     if ! make --no-print-directory -s "mutant-$kind" SUBJECT="$subject" MUTANT="$mutant" OUT="$folder/$kind" > "$folder/log" 2>&1; then
       caught='FAIL: does not compile'
       bad=1
       break
     fi
-    result=$(verdict "$folder/$kind" "$filter")
+    result=$(verdict "$folder/$kind" "$filter" "$([ "$kind" != mpi ] || echo mpirun -n 2)")
     case $result in
       'NO TEST') caught="FAIL: no test '$filter'" bad=1 && break ;;
       ?*) caught="$kind: $result" && break ;;
