@@ -12,9 +12,9 @@
 #include <cstring>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/pixel_norm.h"
 #include "wandistill/buffer.h"
 #include "wandistill/error.h"
-#include "wandistill/ops/rms_norm_silu.h"
 
 namespace wandistill::cpu {
 namespace {
@@ -56,7 +56,8 @@ struct Plan {
         cols(std::min(s.width, kTileCols)),
         chunks((s.c_in + kChunk - 1) / kChunk),
         packed_outs(round_up(s.c_out, kLanes)) {}
-  int64_t tile_floats() const { return chunks * kChunk * (rows + 2 * pad) * (cols + 2 * pad); }
+  int64_t tile_pixels() const { return (rows + 2 * pad) * (cols + 2 * pad); }
+  int64_t tile_floats() const { return chunks * kChunk * tile_pixels(); }
   int64_t phase_floats() const { return taps * chunks * kChunk * packed_outs; }
 };
 
@@ -102,9 +103,10 @@ Buffer<float> pack(const Conv2dShape& s, const Plan& plan, const float* weight, 
   return packed;
 }
 
-/// Input rows [row0 - pad, row0 + rows + pad) and the columns likewise, zeros outside the picture.
-void gather(const Conv2dShape& s, const Plan& plan, const float* x, int64_t row0, int64_t rows, int64_t col0,
-            int64_t cols, float* tile) {
+/// Input rows [row0 - pad, row0 + rows + pad) and the columns likewise, zeros outside the picture. With gamma
+/// each passes through norm and SiLU; scales [tile_pixels()]: scratch for that.
+void gather(const Conv2dShape& s, const Plan& plan, const float* x, const float* gamma, int64_t row0,
+            int64_t rows, int64_t col0, int64_t cols, float* scales, float* tile) {
   const int64_t pitch = plan.cols + 2 * plan.pad, height = plan.rows + 2 * plan.pad;
   for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
     const int64_t c0 = chunk * kChunk, used = std::min(kChunk, s.c_in - c0);
@@ -115,10 +117,18 @@ void gather(const Conv2dShape& s, const Plan& plan, const float* x, int64_t row0
         const int64_t col = col0 + p - plan.pad;
         if (row < 0 || row >= s.height || col < 0 || col >= s.width) {
           std::memset(to, 0, kChunk * sizeof(float));
+          continue;
+        }
+        const float* pixel = x + (row * s.width + col) * s.c_in;
+        if (gamma) {
+          float& scale = scales[r * pitch + p];
+          if (chunk == 0) scale = pixel_scale(s.c_in, pixel);
+          scale_pixel(used, pixel + c0, scale, gamma + c0, true, to);
+          std::fill_n(to + used, kChunk - used, 0.0f);
         } else if (used == kChunk) {
-          std::memcpy(to, x + (row * s.width + col) * s.c_in + c0, kChunk * sizeof(float));
+          std::memcpy(to, pixel + c0, kChunk * sizeof(float));
         } else {
-          std::fill_n(std::copy_n(x + (row * s.width + col) * s.c_in + c0, used, to), kChunk - used, 0.0f);
+          std::fill_n(std::copy_n(pixel + c0, used, to), kChunk - used, 0.0f);
         }
       }
     }
@@ -189,18 +199,13 @@ void convolve_row(const RowJob& job, int64_t pixels) {
 
 int64_t conv2d_scratch_bytes(const Conv2dShape& shape, int threads) {
   const Plan plan(shape);
-  return (plan.phases * plan.phase_floats() + plan.packed_outs + threads * plan.tile_floats()) *
+  return (plan.phases * plan.phase_floats() + plan.packed_outs +
+          threads * (plan.tile_floats() + plan.tile_pixels())) *
          static_cast<int64_t>(sizeof(float));
 }
 
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* gamma, const float* weight,
                     const float* bias, const float* residual, float* y, const Queue& queue) {
-  Buffer<float> normed;
-  if (gamma) {
-    normed = Buffer<float>(shape.height * shape.width * shape.c_in);
-    rms_norm_silu_forward(shape.height * shape.width, shape.c_in, x, gamma, true, normed.data(), queue);
-    x = normed.data();
-  }
   WD_REQUIRE(shape.kernel == 3 || (shape.kernel == 1 && !shape.upsample));
   const Plan plan(shape);
   const Buffer<float> packed = pack(shape, plan, weight, queue);
@@ -214,8 +219,8 @@ void conv2d_forward(const Conv2dShape& shape, const float* x, const float* gamma
   parallel_for(queue, tiles_down * tiles_across, [&](int64_t task) {
     const int64_t row0 = task / tiles_across * plan.rows, rows = std::min(plan.rows, shape.height - row0);
     const int64_t col0 = task % tiles_across * plan.cols, cols = std::min(plan.cols, shape.width - col0);
-    Buffer<float> tile(plan.tile_floats());
-    gather(shape, plan, x, row0, rows, col0, cols, tile.data());
+    Buffer<float> tile(plan.tile_floats()), scales(plan.tile_pixels());
+    gather(shape, plan, x, gamma, row0, rows, col0, cols, scales.data(), tile.data());
     for (int64_t phase = 0; phase < plan.phases; ++phase) {
       const int64_t down = phase / 2, right = phase % 2;  // output parity: where in the tile its taps begin
       for (int64_t begin = 0; begin < c_out; begin += kOuts) {

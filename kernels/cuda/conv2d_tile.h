@@ -1,4 +1,5 @@
-// The part of a picture that a block's outputs need, in shared memory, for the convolution kernels.
+// What a block of the convolution kernels has in shared memory: a tile of the picture with its halo, and
+// weights.
 #pragma once
 
 #include "kernels/cuda/ops.h"
@@ -7,64 +8,151 @@
 
 namespace wandistill::WD_KERNELS {
 
-constexpr int kConvTile = 16;  // outputs per block, in each direction
-constexpr int kConvThreads = 256;
-
-/// The inputs of a tile of outputs: kSide x kSide pixels, with the halo that kKernel taps reach. With
-/// kUpsample these are pixels of the picture before it is doubled: output rows 2 r and 2 r + 1 read around
-/// source row r.
-template <int kKernel, bool kUpsample>
-struct ConvTile {
-  static constexpr int kReach = kKernel / 2;
-  static constexpr int kSide = kUpsample ? kConvTile / 2 + 2 : kConvTile + 2 * kReach;
-
-  /// The tile's first pixel in the source picture, from that of the outputs (a multiple of 16).
-  static __device__ __forceinline__ int64_t origin(int64_t output) {
-    return kUpsample ? output / 2 - 1 : output - kReach;
-  }
-  /// The tile's row (or column) that output `output` of the tile reads with tap `tap`.
-  static __device__ __forceinline__ int at(int output, int tap) {
-    return kUpsample ? (output + tap + 1) / 2 : output + tap;
-  }
-};
-
-/// How a picture is read: scale [pixels] and gamma [c_in] make it pass through the RMS norm and SiLU first;
-/// null: as it is.
+/// The op's arguments; scales [h, w]: pixel_scale of each pixel, where there is gamma. The flags: whether all
+/// of the tensor may be read (or written) 16 bytes at a time.
 template <class T>
-struct ConvInput {
+struct ConvArguments {
+  Conv2dShape shape;
   const T* x;
-  int64_t height, width, channels;
-  const float* scale;
-  const T* gamma;
-
-  /// The values of channels [channel, channel + N) of a pixel, zeros outside of the picture and behind the
-  /// last channel.
-  template <int N>
-  __device__ __forceinline__ void read(int64_t row, int64_t column, int64_t channel, float (&v)[N]) const {
-#pragma unroll
-    for (int k = 0; k < N; ++k) v[k] = 0;
-    if (row < 0 || row >= height || column < 0 || column >= width || channel >= channels) return;
-    const int64_t pixel = row * width + column;
-    load(x + pixel * channels + channel, v);
-    if (gamma == nullptr) return;
-    float g[N];
-    load(gamma + channel, g);
-    const float s = scale[pixel];
-#pragma unroll
-    for (int k = 0; k < N; ++k) v[k] = silu_of(v[k] * s * g[k]);
-  }
+  const float* scales;
+  const T *gamma, *weight, *bias, *residual;  // residual may be y
+  T* y;
+  bool input_vectors, weight_vectors, output_vectors;
 };
 
-/// scale [pixels]: pixel_scale of every pixel. A warp each.
+/// kRows x 16 outputs of kOuts channels, from chunks of 64 bytes of input channels. kSide: the kernel's 3 or
+/// 1. In shared memory pixels lie 80 bytes apart and rows of weights an odd multiple of 16, so that eight of
+/// them lie in different banks.
+template <class T, int kKernelSide, int kTileRows, int kTileOuts, int kBlockThreads>
+struct ConvTile {
+  using Element = T;
+  static constexpr int kSide = kKernelSide, kRows = kTileRows, kColumns = 16, kOuts = kTileOuts;
+  static constexpr int kThreads = kBlockThreads;
+  static constexpr int kPiece = kVector<T>;  // elements in 16 bytes
+  static constexpr int kPiecesPerPixel = 4, kChunk = kPiecesPerPixel * kPiece;
+  static constexpr int kReach = kSide / 2, kHaloColumns = kColumns + 2 * kReach;
+  static constexpr int kPixels = (kRows + 2 * kReach) * kHaloColumns, kPieces = kPixels * kPiecesPerPixel;
+  static constexpr int kPixelStride = kChunk + kPiece;
+  static constexpr int kOutStride = kOuts + (kOuts / kPiece % 2 == 0 ? kPiece : 0);
+  static constexpr int kInput = kPixels * kPixelStride;         // elements of the input tile
+  static constexpr int kWeights = kSide * kChunk * kOutStride;  // elements of one row of taps
+  /// Two of each, and the pixels' scales.
+  static constexpr size_t kSharedBytes = 2 * size_t{kInput + kWeights} * sizeof(T) + kPixels * sizeof(float);
+};
+
+/// Where a block's outputs begin.
+struct ConvOrigin {
+  int64_t row, column, out;
+};
+
+/// 16 bytes into shared memory: the first `left` elements from `from`, zeros behind. By cp.async if
+/// `vectors`; then left is at least 16 bytes or not positive.
+template <class T>
+__device__ __forceinline__ void fetch_piece(T* to, const T* from, int64_t left, bool vectors) {
+  if (vectors) {
+    cp_async16(to, from, left > 0);
+  } else {
+#pragma unroll
+    for (int k = 0; k < kVector<T>; ++k) to[k] = k < left ? from[k] : narrow<T>(0);
+  }
+}
+
+/// The source pixel of a pixel of the tile, -1 outside of the picture. Rows and columns are those of the
+/// doubled picture where there is one.
+template <class Tile>
+__device__ __forceinline__ int64_t source_pixel(const Conv2dShape& shape, const ConvOrigin& origin,
+                                                int pixel) {
+  const int64_t row = origin.row - Tile::kReach + pixel / Tile::kHaloColumns;
+  const int64_t column = origin.column - Tile::kReach + pixel % Tile::kHaloColumns;
+  if (row < 0 || row >= shape.out_height() || column < 0 || column >= shape.out_width()) return -1;
+  const int half = shape.upsample ? 1 : 0;
+  return (row >> half) * shape.width + (column >> half);
+}
+
+/// Channels [channel, channel + kChunk) of the tile's pixels.
+template <class Tile, class T>
+__device__ __forceinline__ void fetch_input(const ConvArguments<T>& a, const ConvOrigin& origin,
+                                            int64_t channel, T* to) {
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kPieces; i += Tile::kThreads) {
+    const int pixel = i / Tile::kPiecesPerPixel, c = i % Tile::kPiecesPerPixel * Tile::kPiece;
+    const int64_t source = source_pixel<Tile>(a.shape, origin, pixel);
+    const int64_t left = source < 0 ? 0 : a.shape.c_in - channel - c;
+    fetch_piece(to + pixel * Tile::kPixelStride + c,
+                left > 0 ? a.x + source * a.shape.c_in + channel + c : a.x, left, a.input_vectors);
+  }
+}
+
+/// The weights of tap row `ky` from those input channels to kOuts outputs: rows kx, channel.
+template <class Tile, class T>
+__device__ __forceinline__ void fetch_weights(const ConvArguments<T>& a, const ConvOrigin& origin,
+                                              int64_t channel, int ky, T* to) {
+  constexpr int kPiecesPerRow = Tile::kOuts / Tile::kPiece;
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kSide * Tile::kChunk * kPiecesPerRow;
+       i += Tile::kThreads) {
+    const int row = i / kPiecesPerRow, o = i % kPiecesPerRow * Tile::kPiece;
+    const int64_t c = channel + row % Tile::kChunk, tap = ky * Tile::kSide + row / Tile::kChunk;
+    const int64_t left = c < a.shape.c_in ? a.shape.c_out - origin.out - o : 0;
+    fetch_piece(to + row * Tile::kOutStride + o,
+                left > 0 ? a.weight + (tap * a.shape.c_in + c) * a.shape.c_out + origin.out + o : a.weight,
+                left, a.weight_vectors);
+  }
+}
+
+/// Of the tile's pixels; 0, which keeps the zeros there, outside of the picture.
+template <class Tile, class T>
+__device__ __forceinline__ void fetch_scales(const ConvArguments<T>& a, const ConvOrigin& origin,
+                                             float* scales) {
+  for (int i = static_cast<int>(threadIdx.x); i < Tile::kPixels; i += Tile::kThreads) {
+    const int64_t source = source_pixel<Tile>(a.shape, origin, i);
+    scales[i] = source < 0 ? 0.0f : a.scales[source];
+  }
+}
+
+/// Norm and SiLU of the pieces number `first` to `last` (of those that this thread fetched), in place.
+template <class Tile, class T>
+__device__ __forceinline__ void norm_pieces(const ConvArguments<T>& a, const float* scales, int64_t channel,
+                                            int first, int last, T* tile) {
+  for (int number = first; number < last; ++number) {
+    const int i = static_cast<int>(threadIdx.x) + number * Tile::kThreads;
+    if (i >= Tile::kPieces) return;
+    const int pixel = i / Tile::kPiecesPerPixel, at = i % Tile::kPiecesPerPixel * Tile::kPiece;
+    const float scale = scales[pixel];
+    const int64_t c = channel + at;
+    if (c >= a.shape.c_in) continue;
+    float v[Tile::kPiece], g[Tile::kPiece];
+    load(tile + pixel * Tile::kPixelStride + at, v);
+    if (a.input_vectors) {
+      load(a.gamma + c, g);
+    } else {
+#pragma unroll
+      for (int k = 0; k < Tile::kPiece; ++k) g[k] = c + k < a.shape.c_in ? widen(a.gamma[c + k]) : 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < Tile::kPiece; ++k) v[k] = silu_of(v[k] * scale * g[k]);
+    store(tile + pixel * Tile::kPixelStride + at, v);
+  }
+}
+
+/// y = sums + bias + residual for the channels from `out` on of the pixel whose first element is y[at].
 template <class T, int N>
-__global__ void __launch_bounds__(kConvThreads)
-    conv2d_scales_kernel(int64_t pixels, int64_t channels, const T* __restrict__ x,
-                         float* __restrict__ scale) {
-  constexpr int kWarps = kConvThreads / 32;
-  const int64_t step = int64_t{gridDim.x} * kWarps;
-  for (int64_t pixel = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32; pixel < pixels; pixel += step) {
-    const float s = pixel_scale<N>(x + pixel * channels, channels);
-    if (threadIdx.x % 32 == 0) scale[pixel] = s;
+__device__ __forceinline__ void store_outputs(const ConvArguments<T>& a, int64_t at, int64_t out,
+                                              float (&sums)[N]) {
+  static_assert(N == kVector<T>);
+  if (a.output_vectors) {
+    if (out >= a.shape.c_out) return;
+    float b[N], r[N] = {};
+    load(a.bias + out, b);
+    if (a.residual != nullptr) load(a.residual + at + out, r);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sums[k] += b[k] + r[k];
+    store(a.y + at + out, sums);
+  } else {
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      if (out + k >= a.shape.c_out) continue;
+      const float r = a.residual != nullptr ? widen(a.residual[at + out + k]) : 0.0f;
+      a.y[at + out + k] = narrow<T>(sums[k] + widen(a.bias[out + k]) + r);
+    }
   }
 }
 

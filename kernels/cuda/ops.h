@@ -24,6 +24,7 @@ template <class T> void add_layer_norm(OpsOf<T>& ops);
 template <class T> void add_modulation(OpsOf<T>& ops);
 template <class T> void add_patchify(OpsOf<T>& ops);
 template <class T> void add_qk_norm_rope(OpsOf<T>& ops);
+template <class T> void add_rgb8(OpsOf<T>& ops);
 template <class T> void add_rms_norm(OpsOf<T>& ops);
 template <class T> void add_rms_norm_silu(OpsOf<T>& ops);
 template <class T> void add_silu(OpsOf<T>& ops);

@@ -25,6 +25,7 @@ const OpsOf<T>& kernel_ops() {
     add_modulation(ops);
     add_patchify(ops);
     add_qk_norm_rope(ops);
+    add_rgb8(ops);
     add_rms_norm(ops);
     add_rms_norm_silu(ops);
     add_silu(ops);

@@ -1,4 +1,4 @@
-// Atomic additions to global or shared memory, relaxed as CUDA's; they return the old value.
+// Atomic operations on global or shared memory, relaxed as CUDA's; they return the old value.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,9 @@ inline int atomicAdd(int* at, int value) {
 }
 inline unsigned atomicAdd(unsigned* at, unsigned value) {
   return __atomic_fetch_add(at, value, __ATOMIC_RELAXED);
+}
+inline int atomicOr(int* at, int value) {
+  return __atomic_fetch_or(at, value, __ATOMIC_RELAXED);
 }
 inline float atomicAdd(float* at, float value) {
   auto* bits = reinterpret_cast<uint32_t*>(at);

@@ -40,6 +40,17 @@ void VaePass<T>::norm(const OpTensor& gamma, const T* from, bool silu, T* to) co
   round(pixels() * gamma.size(), to);
 }
 
+template <class T>
+void VaePass<T>::norm_and_convolve(const OpTensor& gamma, const VaeConv& conv, const T* from, T* between,
+                                   const T* residual, T* to) const {
+  if (compute_.on_host() && dtype_ != VaeDtype::kFloat32) {
+    norm(gamma, from, true, between);
+    convolve(conv, nullptr, between, residual, to);
+  } else {
+    convolve(conv, &gamma, from, residual, to);
+  }
+}
+
 /// The stream goes on with what a layer left in the other buffer.
 template <class T>
 void VaePass<T>::wrote_other() {
@@ -56,13 +67,10 @@ void VaePass<T>::convolve(const VaeConv& conv) {
 
 template <class T>
 void VaePass<T>::residual_block(const VaeResidualBlock& block) {
-  const bool fused = !compute_.on_host();
-  if (!fused) norm(block.norm1, in_, true, other_.data());
-  convolve(block.conv1, fused ? &block.norm1 : nullptr, fused ? in_ : other_.data(), nullptr, inner_.data());
-  if (!fused) norm(block.norm2, inner_.data(), true, inner_.data());
+  norm_and_convolve(block.norm1, block.conv1, in_, other_.data(), nullptr, inner_.data());
   if (block.shortcut) convolve(*block.shortcut, nullptr, in_, nullptr, other_.data());
-  convolve(block.conv2, fused ? &block.norm2 : nullptr, inner_.data(), block.shortcut ? other_.data() : in_,
-           other_.data());
+  norm_and_convolve(block.norm2, block.conv2, inner_.data(), inner_.data(),
+                    block.shortcut ? other_.data() : in_, other_.data());
   wrote_other();
 }
 
@@ -140,8 +148,7 @@ bool VaePass<T>::run(const VaeStage& stage, const WanVaeWeights& weights) {
   } else if (stage.conv->upsample) {
     convolve(*stage.conv);
   } else {
-    norm(weights.norm_out, in_, true, other_.data());
-    convolve(*stage.conv, nullptr, other_.data(), nullptr, inner_.data());
+    norm_and_convolve(weights.norm_out, *stage.conv, in_, other_.data(), nullptr, inner_.data());
     in_ = inner_.data();
   }
   return true;

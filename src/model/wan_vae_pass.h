@@ -35,8 +35,11 @@ class VaePass {
  private:
   bool stopped() const { return stop_ && stop_(); }
   int64_t pixels() const { return rows_.size() * width_; }
-  /// gamma, where given: of the norm and SiLU in front, fused.
+  /// gamma, where given: of the norm with SiLU in front.
   void convolve(const VaeConv& conv, const OpTensor* gamma, const T* from, const T* residual, T* to) const;
+  /// The same, in two steps through `between` (it may be `from`) where what the norm leaves is to be rounded.
+  void norm_and_convolve(const OpTensor& gamma, const VaeConv& conv, const T* from, T* between,
+                         const T* residual, T* to) const;
   void norm(const OpTensor& gamma, const T* from, bool silu, T* to) const;
   /// On the host, to what the dtype would have kept.
   void round(int64_t n, T* x) const;

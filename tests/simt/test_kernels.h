@@ -26,7 +26,7 @@ using MatrixProduct = void(const T* a, const T* b, float* c, const Queue& queue)
 using AsyncCopy = void(int count, int valid, const float* in, float* out, const Queue& queue);
 /// out [7, n]: bits of narrow<bf16>, narrow<fp16>, pack2 of both (x, -x), to_tf32, widen of the first two.
 using Convert = void(int n, const float* x, uint32_t* out, const Queue& queue);
-/// integers, unsigneds, floats [1] += n ones each, added by n threads of several blocks.
+/// integers[0] -= n, integers[1] |= 255, unsigneds and floats [1] += n: by n threads of several blocks.
 using AtomicSums = void(int n, int* integers, unsigned* unsigneds, float* floats, const Queue& queue);
 
 /// out [H, N, 64], lse [H, N]; q, k, v [H, N, 64].

@@ -123,6 +123,7 @@ __global__ void convert_kernel(int n, const float* x, uint32_t* out) {
 __global__ void atomic_sums_kernel(int n, int* integers, unsigned* unsigneds, float* floats) {
   if (static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) >= n) return;
   atomicAdd(integers, -1);
+  atomicOr(integers + 1, 1 << threadIdx.x % 8);
   atomicAdd(unsigneds, 1u);
   atomicAdd(floats, 1.0f);
 }

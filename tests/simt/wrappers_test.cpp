@@ -146,13 +146,13 @@ TEST_CASE("cp.async") {
   });
 }
 
-TEST_CASE("atomic additions") {
+TEST_CASE("atomic operations") {
   on_every_device([](DeviceSession& session, const TestKernels& kernels) {
-    auto integers = session.upload(std::vector<int>{5});
+    auto integers = session.upload(std::vector<int>{5, 256});
     auto unsigneds = session.upload(std::vector<unsigned>{5});
     auto floats = session.upload(std::vector<float>{5});
     kernels.atomic_sums(1000, integers.data(), unsigneds.data(), floats.data(), session.queue);
-    CHECK(session.download(integers)[0] == -995);
+    CHECK(session.download(integers) == std::vector<int>{-995, 511});
     CHECK(session.download(unsigneds)[0] == 1005);
     CHECK(session.download(floats)[0] == 1005);
   });

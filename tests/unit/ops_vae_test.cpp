@@ -42,18 +42,34 @@ TEST_CASE("conv2d: cpu against ref") {
         const int64_t outputs = shape.out_height() * shape.out_width() * c_out;
         const auto x = normal(h * w * c_in, 1), weight = normal(kernel * kernel * c_in * c_out, 2);
         const auto bias = normal(c_out, 3), residual = normal(outputs, 4);
-        const auto norm = normal(c_in, 5);
         for (const float* add : {static_cast<const float*>(nullptr), residual.data()}) {
-          const float* gamma = add ? norm.data() : nullptr;
           compare(
               nans(outputs), 1e-6,
               [&](float* y, const wd::Queue& queue) {
-                wd::cpu::conv2d_forward(shape, x.data(), gamma, weight.data(), bias.data(), add, y, queue);
+                wd::cpu::conv2d_forward(shape, x.data(), nullptr, weight.data(), bias.data(), add, y, queue);
               },
               [&](float* y) {
-                wd::ref::conv2d_forward(shape, x.data(), gamma, weight.data(), bias.data(), add, y, kOne);
+                wd::ref::conv2d_forward(shape, x.data(), nullptr, weight.data(), bias.data(), add, y, kOne);
               });
         }
+        // Behind norm and SiLU, in one step: the twin's numbers, and the bits of two steps.
+        const auto gamma = normal(c_in, 5);
+        std::vector<float> one_step, normed(x.size()), two_steps(residual.size());
+        compare(
+            nans(outputs), 1e-6,
+            [&](float* y, const wd::Queue& queue) {
+              wd::cpu::conv2d_forward(shape, x.data(), gamma.data(), weight.data(), bias.data(), nullptr, y,
+                                      queue);
+              one_step.assign(y, y + outputs);
+            },
+            [&](float* y) {
+              wd::ref::conv2d_forward(shape, x.data(), gamma.data(), weight.data(), bias.data(), nullptr, y,
+                                      kOne);
+            });
+        wd::cpu::rms_norm_silu_forward(h * w, c_in, x.data(), gamma.data(), true, normed.data(), kOne);
+        wd::cpu::conv2d_forward(shape, normed.data(), nullptr, weight.data(), bias.data(), nullptr,
+                                two_steps.data(), kOne);
+        CHECK(one_step == two_steps);
         compare(
             residual, 1e-6,  // the residual in place
             [&](float* y, const wd::Queue& queue) {

@@ -32,8 +32,8 @@ Conv2dForward<float> conv2d_forward;
 }  // namespace ref
 namespace cpu {
 Conv2dForward<float> conv2d_forward;
-/// Bytes that conv2d_forward allocates while it runs, without gamma (with it a copy of x too): the repacked
-/// weights and one input tile per thread. Neither grows with the picture.
+/// Bytes that conv2d_forward allocates while it runs: the repacked weights, and one input tile per
+/// thread with its pixels' norms. Neither grows with the picture.
 int64_t conv2d_scratch_bytes(const Conv2dShape& shape, int threads);
 }  // namespace cpu
 

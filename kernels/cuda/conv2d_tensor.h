@@ -1,0 +1,107 @@
+// The convolution's products in bf16 on tensor cores.
+#pragma once
+
+#include "kernels/cuda/conv2d_tile.h"
+#include "kernels/cuda/fragments.h"
+
+namespace wandistill::WD_KERNELS {
+
+/// 16 x 16 outputs of kOuts channels by eight warps, kAcross of them side by side over the channels. The 16
+/// outputs of a row are the rows of one A fragment: a tap's is that many pixels of the tile, from wherever
+/// the tap begins.
+template <int kSide, int kOuts, int kAcross>
+class TensorProduct {
+ public:
+  using Tile = ConvTile<bf16, kSide, 16, kOuts, 256>;
+  /// Blocks per multiprocessor that registers must suffice for.
+  static constexpr int kBlocks = kOuts > 32 ? 1 : kOuts > 8 ? 2 : 3;
+  /// How often multiply() calls `between`.
+  static constexpr int kParts = kSide;
+
+  /// Adds the taps of row `ky`; between(part) has its work done between the products.
+  template <class Between>
+  __device__ __forceinline__ void multiply(const bf16* input, int ky, const bf16* weights, Between between) {
+    const int row = (first_row() + ky) * Tile::kHaloColumns;
+#pragma unroll
+    for (int kx = 0; kx < kSide; ++kx) {
+      uint32_t both[4];  // of all 32 channels, where a warp has no more than 8 outputs
+      if constexpr (kWarpOuts == 8)
+        ldmatrix_x4_trans(both, weights + (kx * Tile::kChunk + lane()) * Tile::kOutStride);
+#pragma unroll
+      for (int k = 0; k < Tile::kChunk; k += 16) {
+        uint32_t a[kWarpRows][4];
+#pragma unroll
+        for (int r = 0; r < kWarpRows; ++r)
+          load_a<Tile::kPixelStride>(a[r], input, row + r * Tile::kHaloColumns + kx, k);
+        if constexpr (kWarpOuts == 8) {
+#pragma unroll
+          for (int r = 0; r < kWarpRows; ++r)
+            mma_m16n8k16<bf16>(sums_[r][0], a[r], both[k / 8], both[k / 8 + 1]);
+        } else {
+#pragma unroll
+          for (int n = 0; n < kWarpOuts / 16; ++n) {
+            uint32_t b[4];
+            load_b_columns<Tile::kOutStride>(b, weights, kx * Tile::kChunk + k, first_out() + n * 16);
+#pragma unroll
+            for (int r = 0; r < kWarpRows; ++r) {
+              mma_m16n8k16<bf16>(sums_[r][2 * n], a[r], b[0], b[1]);
+              mma_m16n8k16<bf16>(sums_[r][2 * n + 1], a[r], b[2], b[3]);
+            }
+          }
+        }
+      }
+      between(kx);
+    }
+  }
+
+  /// Through shared memory, for stores of 16 bytes; all of the block's is free for this.
+  __device__ __forceinline__ void store(const ConvArguments<bf16>& a, const ConvOrigin& origin,
+                                        void* shared) const {
+    constexpr int kStride = kWarpOuts + 4, kPieces = kWarpOuts / 8;
+    static_assert(kWarps * 16 * kStride * sizeof(float) <= Tile::kSharedBytes);
+    float* slab = static_cast<float*>(shared) + warp() * 16 * kStride;
+#pragma unroll
+    for (int r = 0; r < kWarpRows; ++r) {
+#pragma unroll
+      for (int n = 0; n < kWarpOuts / 8; ++n)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          *reinterpret_cast<float2*>(slab + (lane() / 4 + half * 8) * kStride + n * 8 + lane() % 4 * 2) =
+              make_float2(sums_[r][n][2 * half], sums_[r][n][2 * half + 1]);
+      __syncwarp();
+      const int64_t row = origin.row + first_row() + r;
+      for (int i = lane(); i < 16 * kPieces; i += 32) {
+        const int64_t column = origin.column + i / kPieces;
+        if (row >= a.shape.out_height() || column >= a.shape.out_width()) continue;
+        const float* from = slab + i / kPieces * kStride + i % kPieces * 8;
+        const float4 left = *reinterpret_cast<const float4*>(from),
+                     right = *reinterpret_cast<const float4*>(from + 4);
+        float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
+        store_outputs(a, (row * a.shape.out_width() + column) * a.shape.c_out,
+                      origin.out + first_out() + i % kPieces * 8, v);
+      }
+      __syncwarp();
+    }
+  }
+
+ private:
+  static constexpr int kWarps = Tile::kThreads / 32, kWarpOuts = kOuts / kAcross;
+  static constexpr int kWarpRows = Tile::kRows / (kWarps / kAcross);
+
+  static __device__ __forceinline__ int lane() {
+    return static_cast<int>(threadIdx.x) % 32;
+  }
+  static __device__ __forceinline__ int warp() {
+    return static_cast<int>(threadIdx.x) / 32;
+  }
+  static __device__ __forceinline__ int first_row() {
+    return warp() / kAcross * kWarpRows;
+  }
+  static __device__ __forceinline__ int first_out() {
+    return warp() % kAcross * kWarpOuts;
+  }
+
+  float sums_[kWarpRows][kWarpOuts / 8][4] = {};
+};
+
+}  // namespace wandistill::WD_KERNELS
