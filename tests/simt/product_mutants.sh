@@ -15,7 +15,7 @@ printf '%-34s %-30s %s\n' fault kernel 'caught by'
 verdict() {
   local log code
   log=$(mktemp)
-  TSAN_OPTIONS=exitcode=66:halt_on_error=1 timeout 300 $3 "$1" --test-case="$2" > "$log" 2>&1
+  TSAN_OPTIONS=exitcode=66:halt_on_error=1 timeout 300 $3 "$1" --test-case="$2" < /dev/null > "$log" 2>&1
   code=$?
   if grep -q 'ERROR: AddressSanitizer' "$log"; then echo asan
   elif grep -q 'runtime error' "$log"; then echo ubsan
