@@ -61,8 +61,8 @@ void WanTransformer::Pass<Element>::embed() const {
   ops.silu_forward(B * C, s.temb, s.temb_act, queue);
   linear(B, 6 * C, C, s.temb_act, w.time_proj, s.time_proj);
 
-  linear(T, C, config.text_dim, s.text, w.text_in, s.text_hidden);
-  ops.gelu_forward(T * C, s.text_hidden, s.text_act, queue);
+  ops.linear_gelu_forward(T, C, config.text_dim, s.text, w.text_in.weight, w.text_in.bias, s.text_hidden,
+                          s.text_act, queue);
   linear(T, C, C, s.text_act, w.text_out, s.context);
 }
 
@@ -110,8 +110,8 @@ void WanTransformer::Pass<Element>::block_forward(int64_t index, const Element* 
   ops.gated_residual_forward(B, L, C, 0, a.x1, a.out2, nullptr, a.x2, queue);
 
   ops.layer_norm_forward(modulated(6 * C), a.x2, scale3, shift3, a.norm3, a.mean3, a.rstd3, queue);
-  linear(N, F, C, a.norm3, weights.ffn_in, a.ffn_raw);
-  ops.gelu_forward(N * F, a.ffn_raw, a.ffn_act, queue);
+  ops.linear_gelu_forward(N, F, C, a.norm3, weights.ffn_in.weight, weights.ffn_in.bias, a.ffn_raw, a.ffn_act,
+                          queue);
   linear(N, C, F, a.ffn_act, weights.ffn_out, a.out3);
   ops.gated_residual_forward(B, L, C, 6 * C, a.x2, a.out3, gate3, out, queue);
 }

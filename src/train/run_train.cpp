@@ -130,16 +130,21 @@ class TrainJob {
     const int64_t micro = options_.micro_batch > 0 ? std::min(options_.micro_batch, share) : share;
     const double activations =
         double(WanActivations::bytes(s, options_.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll,
-                                     micro, s.tokens(h_, w_), micro * 64));
+                                     micro, s.tokens(h_, w_), micro * 64, student_->dtype()));
     say(session_.placement());
+    const bool narrow = student_->dtype() == Dtype::kBfloat16;
+    if (!compute_.on_host())
+      say(cat("each rank computes on ", device_.name(), ", the student in ",
+              narrow ? "bfloat16" : "float32"));
     say(cat("teacher ", teacher_->folder().string(), ": ", teacher_->two_experts() ? 2 : 1, " x ",
             teacher_->transformer().layout().total() / 1000 / 1000.0, " M parameters, ", t.layers,
             " layers of ", t.hidden()));
     say(cat("student: ", parameters / 1000 / 1000.0, " M parameters, ", s.layers, " layers of ", s.hidden(),
             ", ", student_config_.image_height, " x ", student_config_.image_width, " pixels, ",
             s.tokens(h_, w_), " tokens"));
+    // Beside them, in bfloat16, the weights and the average as products read them.
     say(cat("memory per rank in training: weights, gradients, moments, average ",
-            int64_t(parameters * 20 / 1e6), " MB; activations of ", micro, " samples about ",
+            int64_t(parameters * (narrow ? 24 : 20) / 1e6), " MB; activations of ", micro, " samples about ",
             int64_t(activations / 1e6), " MB"));
     say(cat(prompts_.size(), " prompts from ", options_.data_path));
   }

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# What a machine with a GPU can show: every kernel and the SIMT layer's wrappers on the real instructions, the golden
+# check in both element types, and, where compute-sanitizer is installed, the kernels' tests under it. Without a GPU it
+# says so and exits with 0.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+gpus=$(ls /dev/nvidia[0-9]* 2> /dev/null | wc -l)
+if [ "$gpus" = 0 ]; then
+  echo "gpu-check: this machine has no GPU; nothing was checked"
+  exit 0
+fi
+failed=0
+step() {
+  echo "== $*"
+  "$@" || { echo "FAIL: $*"; failed=1; }
+}
+step bin/simt_tests
+for dtype in float32 bfloat16; do
+  step bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5 --device cuda --dtype "$dtype"
+done
+if command -v compute-sanitizer > /dev/null; then
+  for tool in memcheck racecheck synccheck; do
+    step compute-sanitizer --tool "$tool" --error-exitcode 1 bin/simt_tests
+  done
+else
+  echo "compute-sanitizer is not installed: not run"
+fi
+[ $failed = 0 ] && echo "gpu-check: passed on $gpus GPU(s)"
+exit $failed
