@@ -53,7 +53,8 @@ class Drawing {
         draw(assignment->prompts);
     }
     writer_.finish();
-    const double fence_wait = fence(session_, round_.what), seconds = now() - start;
+    // A signal may come to a rank that has nothing left to draw.
+    const double fence_wait = fence(session_, round_.what, 5, [this] { stopped(); }), seconds = now() - start;
     return report_round(
         session_, round_, take_records(),
         {.seconds = seconds, .busy = seconds - fence_wait - group_wait_, .fence_wait = fence_wait});

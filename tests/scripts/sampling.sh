@@ -160,6 +160,9 @@ start_on 1 decoding sample "${small[@]}"
 stops "a signal while the second of a batch's pictures is decoded" decoding 0 1
 check "... it is reported as not drawn" not_drawn decoding 1
 check "... not as failed" not said decoding "no picture of prompt"
+start_on 2 waiting sample "${small[@]}" --sample_distribution strided --sample_split off
+stops "a signal to a rank that waits at the fence for the one that decodes" waiting 1 2
+check "... it is reported as not drawn" not_drawn waiting 0
 export WANDISTILL_FAULT=decode:0:0.2,decode:1:0.2
 start_on 2 decoding_together sample "${large[@]}"
 stops "a signal to one of the ranks that decode a picture together" decoding_together 1 2
