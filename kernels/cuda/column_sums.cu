@@ -11,7 +11,7 @@ struct Values {
   int64_t columns;
 
   template <int N>
-  __device__ __forceinline__ void add(int64_t row, int64_t column, float (&sums)[1][N]) const {
+  __device__ __forceinline__ void add(int64_t, int64_t row, int64_t column, float (&sums)[1][N]) const {
     float v[N];
     load(x + row * columns + column, v);
 #pragma unroll

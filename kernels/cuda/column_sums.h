@@ -22,8 +22,9 @@ struct ColumnTargets {
 
 constexpr int kColumnThreads = 32, kRowThreads = 8;  // of a block: columns (groups of N) by rows
 
-/// partial [groups, chunks, kSums, C]. terms.add<N>(row, column, sums): adds a row's terms for columns
-/// [column, column + N) to sums [kSums][N]. Blocks: column tiles, chunks, groups.
+/// partial [groups, chunks, kSums, C]. terms.add<N>(group, row, column, sums): adds the terms of a row of
+/// that group for columns [column, column + N) to sums [kSums][N]; called once for every row and column.
+/// Blocks: column tiles, chunks, groups.
 template <int kSums, int N, class Terms>
 __global__ void __launch_bounds__(kColumnThreads* kRowThreads)
     column_partials_kernel(const ColumnShape shape, int64_t chunk_rows, const Terms terms, float* partial) {
@@ -35,7 +36,8 @@ __global__ void __launch_bounds__(kColumnThreads* kRowThreads)
                 end = first + chunk_rows < of_group ? first + chunk_rows : of_group;
   float sums[kSums][N] = {};
   if (column < shape.columns)
-    for (int64_t row = first + part; row < end; row += kRowThreads) terms.template add<N>(row, column, sums);
+    for (int64_t row = first + part; row < end; row += kRowThreads)
+      terms.template add<N>(group, row, column, sums);
 #pragma unroll
   for (int s = 0; s < kSums; ++s)
 #pragma unroll

@@ -5,102 +5,82 @@
 namespace wandistill::WD_KERNELS {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int64_t kMostBlocks = 4096;
+constexpr int64_t kMostBlocks = 1024;    // about as many as a large GPU runs at once
+constexpr int kWidth = 32, kHeight = 8;  // of a block: groups of N channels by tokens
 
 struct Shape {
-  int64_t groups;   // of N channels, in all
-  int64_t per_row;  // of them
   int64_t tokens, channels, stride;
 };
 
-/// body(i, modulation): the element and gate index of every group of N channels.
-template <int N, class Body>
-__device__ __forceinline__ void each_group(const Shape& shape, Body body) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t g = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < shape.groups; g += step) {
-    const int64_t row = g / shape.per_row, c = (g - row * shape.per_row) * N;
-    body(row * shape.channels + c, row / shape.tokens * shape.stride + c);
-  }
-}
-
+/// Blocks: tiles of channels, tokens (the grid strides over them), samples.
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kWidth* kHeight)
     gated_residual_kernel(const Shape shape, const T* __restrict__ x, const T* __restrict__ y,
                           const T* __restrict__ gate, T* __restrict__ out) {
-  each_group<N>(shape, [&](int64_t i, int64_t modulation) {
-    float a[N], b[N], g[N];
-    load(x + i, a);
-    load(y + i, b);
-    if (gate != nullptr)
-      load(gate + modulation, g);
-    else
+  const int64_t c = (int64_t{blockIdx.x} * kWidth + threadIdx.x) * N, sample = blockIdx.z;
+  if (c >= shape.channels) return;
+  float g[N];
+  if (gate != nullptr)
+    load(gate + sample * shape.stride + c, g);
+  else
 #pragma unroll
-      for (int k = 0; k < N; ++k) g[k] = 1;
+    for (int k = 0; k < N; ++k) g[k] = 1;
+  const int64_t step = int64_t{gridDim.y} * kHeight;
+  for (int64_t l = int64_t{blockIdx.y} * kHeight + threadIdx.y; l < shape.tokens; l += step) {
+    const int64_t at = (sample * shape.tokens + l) * shape.channels + c;
+    float a[N], b[N];
+    load(x + at, a);
+    load(y + at, b);
 #pragma unroll
     for (int k = 0; k < N; ++k) a[k] += g[k] * b[k];
-    store(out + i, a);
-  });
+    store(out + at, a);
+  }
 }
 
-template <class T, int N>
-__global__ void __launch_bounds__(kThreads)
-    gated_residual_dy_kernel(const Shape shape, const T* __restrict__ gate, const T* __restrict__ dout,
-                             T* __restrict__ dy) {
-  each_group<N>(shape, [&](int64_t i, int64_t modulation) {
-    float d[N], g[N];
-    load(dout + i, d);
-    load(gate + modulation, g);
-#pragma unroll
-    for (int k = 0; k < N; ++k) d[k] *= g[k];
-    store(dy + i, d);
-  });
-}
-
+/// The gradient of the gate; that of y is stored on the way, as both need dout.
 template <class T>
 struct GateTerms {
-  const T *y, *dout;
-  int64_t channels;
+  const T *y, *gate, *dout;
+  T* dy;
+  int64_t channels, stride;
 
   template <int N>
-  __device__ __forceinline__ void add(int64_t row, int64_t column, float (&sums)[1][N]) const {
-    float v[N], d[N];
+  __device__ __forceinline__ void add(int64_t sample, int64_t row, int64_t column,
+                                      float (&sums)[1][N]) const {
+    float v[N], d[N], g[N];
     load(y + row * channels + column, v);
     load(dout + row * channels + column, d);
+    load(gate + sample * stride + column, g);
 #pragma unroll
-    for (int k = 0; k < N; ++k) sums[0][k] += v[k] * d[k];
+    for (int k = 0; k < N; ++k) {
+      sums[0][k] += v[k] * d[k];
+      g[k] *= d[k];
+    }
+    store(dy + row * channels + column, g);
   }
 };
-
-unsigned blocks_for(const Shape& shape) {
-  const int64_t blocks = (shape.groups + kThreads - 1) / kThreads;
-  return static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks);
-}
-
-Shape shape_of(int64_t batch, int64_t tokens, int64_t channels, int64_t stride, int N) {
-  return {batch * tokens * channels / N, channels / N, tokens, channels, stride};
-}
 
 template <class T>
 void gated_residual_forward(int64_t batch, int64_t tokens, int64_t channels, int64_t stride, const T* x,
                             const T* y, const T* gate, T* out, const Queue& queue) {
+  if (batch * tokens * channels == 0) return;
   constexpr int N = kVector<T>;
   const bool vectors = channels % N == 0 && stride % N == 0 && aligned<N>(x, y, gate, out);
-  const Shape shape = shape_of(batch, tokens, channels, stride, vectors ? N : 1);
-  launch(queue, blocks_for(shape), kThreads, 0,
-         vectors ? gated_residual_kernel<T, N> : gated_residual_kernel<T, 1>, shape, x, y, gate, out);
+  const int64_t width = kWidth * (vectors ? N : 1), tiles = (channels + width - 1) / width;
+  const int64_t most = (tokens + kHeight - 1) / kHeight, wanted = kMostBlocks / (tiles * batch) + 1;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(most < wanted ? most : wanted),
+                  static_cast<unsigned>(batch));
+  launch(queue, grid, dim3(kWidth, kHeight), 0,
+         vectors ? gated_residual_kernel<T, N> : gated_residual_kernel<T, 1>, Shape{tokens, channels, stride},
+         x, y, gate, out);
 }
 
 template <class T>
 void gated_residual_backward(int64_t batch, int64_t tokens, int64_t channels, int64_t stride, const T* y,
                              const T* gate, const T* dout, T* dy, float* dgate, const Queue& queue) {
-  constexpr int N = kVector<T>;
-  const bool vectors = channels % N == 0 && stride % N == 0 && aligned<N>(y, gate, dout, dy);
-  const Shape shape = shape_of(batch, tokens, channels, stride, vectors ? N : 1);
-  launch(queue, blocks_for(shape), kThreads, 0,
-         vectors ? gated_residual_dy_kernel<T, N> : gated_residual_dy_kernel<T, 1>, shape, gate, dout, dy);
-  sum_columns<1>(ColumnShape{batch, tokens, channels}, vectors, GateTerms<T>{y, dout, channels},
-                 ColumnTargets<1>{{dgate}, stride}, queue);
+  const bool vectors = channels % 4 == 0 && stride % 4 == 0 && aligned<4>(y, gate, dout, dy);
+  sum_columns<1>(ColumnShape{batch, tokens, channels}, vectors,
+                 GateTerms<T>{y, gate, dout, dy, channels, stride}, ColumnTargets<1>{{dgate}, stride}, queue);
 }
 
 }  // namespace

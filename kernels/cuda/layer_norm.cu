@@ -126,7 +126,7 @@ struct ScaleShiftTerms {
   int64_t channels;
 
   template <int N>
-  __device__ __forceinline__ void add(int64_t row, int64_t column, float (&sums)[2][N]) const {
+  __device__ __forceinline__ void add(int64_t, int64_t row, int64_t column, float (&sums)[2][N]) const {
     float v[N], d[N];
     load(x + row * channels + column, v);
     load(dy + row * channels + column, d);

@@ -124,7 +124,7 @@ struct WeightTerms {
   const float *cos, *sin, *rstd;
 
   template <int N>
-  __device__ __forceinline__ void add(int64_t row, int64_t column, float (&sums)[1][N]) const {
+  __device__ __forceinline__ void add(int64_t, int64_t row, int64_t column, float (&sums)[1][N]) const {
     const int64_t C = shape.heads * shape.head_dim;
     const Angles angles(shape, row, cos, sin);
     if constexpr (N == 1) {  // its pair's other half is another thread's
