@@ -97,8 +97,9 @@ __global__ void __launch_bounds__(kThreads, kGroups > 4 ? 1 : 2)
 #pragma unroll
     for (int k = 0; k < N; ++k) g[k] *= shape.offset + a[k];
   };
-  xs.each([&](int, int64_t c, float(&v)[N]) {
-    float g[N];
+  float kept[kGroups > 0 ? kGroups : 1][N] = {};  // g
+  xs.each([&](int i, int64_t c, float(&v)[N]) {
+    float(&g)[N] = kept[kGroups > 0 ? i : 0];
     gradient(c, g);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
@@ -108,9 +109,10 @@ __global__ void __launch_bounds__(kThreads, kGroups > 4 ? 1 : 2)
   });
   const float mean_g = block_sum<kThreads>(sum_g, partial) / static_cast<float>(C);
   const float mean_gx = block_sum<kThreads>(sum_gx, partial) / static_cast<float>(C);
-  xs.each([&](int, int64_t c, float(&v)[N]) {
-    float g[N], d[N];
-    gradient(c, g);
+  xs.each([&](int i, int64_t c, float(&v)[N]) {
+    float(&g)[N] = kept[kGroups > 0 ? i : 0];
+    if constexpr (kGroups == 0) gradient(c, g);
+    float d[N];
     load(dx + row * C + c, d);
 #pragma unroll
     for (int k = 0; k < N; ++k) d[k] += rstd * (g[k] - mean_g - (v[k] - mean) * rstd * mean_gx);
