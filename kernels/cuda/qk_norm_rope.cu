@@ -38,18 +38,20 @@ struct Angles {
     cos = c != nullptr ? c + at : nullptr;
     sin = c != nullptr ? si + at : nullptr;
   }
-  /// Turns the pairs of channels [channel, channel + N) of a row; backward if `back`.
+  /// Turns the pairs of channels [channel, channel + N) of a row, all of one head; backward if kBack.
   template <int N, bool kBack>
   __device__ __forceinline__ void turn(const QkNormShape& s, int64_t channel, float (&v)[N]) const {
     if (cos == nullptr) return;
     // Within a row 32 bits suffice, and divide faster.
-    const unsigned first = static_cast<unsigned>(channel), head_dim = static_cast<unsigned>(s.head_dim);
+    const unsigned pair = static_cast<unsigned>(channel) % static_cast<unsigned>(s.head_dim) / 2;
+    float co[N / 2], si[N / 2];
+    load(cos + pair, co);
+    load(sin + pair, si);
 #pragma unroll
-    for (int k = 0; k < N; k += 2) {
-      const unsigned pair = (first + k) % head_dim / 2;
-      const float co = cos[pair], si = kBack ? -sin[pair] : sin[pair], a = v[k], b = v[k + 1];
-      v[k] = a * co - b * si;
-      v[k + 1] = a * si + b * co;
+    for (int k = 0; k < N / 2; ++k) {
+      const float sine = kBack ? -si[k] : si[k], a = v[2 * k], b = v[2 * k + 1];
+      v[2 * k] = a * co[k] - b * sine;
+      v[2 * k + 1] = a * sine + b * co[k];
     }
   }
 };
@@ -148,7 +150,7 @@ template <class T>
 void qk_norm_rope_forward(const QkNormShape& shape, const T* x, const T* weight, const float* cos,
                           const float* sin, T* y, float* rstd, const Queue& queue) {
   constexpr int N = kVector<T>;
-  const bool vectors = shape.heads * shape.head_dim % N == 0 && aligned<N>(x, weight, y);
+  const bool vectors = shape.head_dim % N == 0 && aligned<N>(x, weight, y) && aligned<N / 2>(cos, sin);
   launch(queue, static_cast<unsigned>(shape.rows), kThreads, 0,
          vectors ? qk_norm_rope_kernel<T, N, true> : qk_norm_rope_kernel<T, 2, false>, shape, x, weight, cos,
          sin, y, rstd);
@@ -160,7 +162,7 @@ void qk_norm_rope_backward(const QkNormShape& shape, const T* x, const T* weight
                            const Queue& queue) {
   constexpr int N = kVector<T>;
   const int64_t C = shape.heads * shape.head_dim;
-  const bool vectors = C % N == 0 && aligned<N>(x, weight, dy, dx);
+  const bool vectors = shape.head_dim % N == 0 && aligned<N>(x, weight, dy, dx) && aligned<N / 2>(cos, sin);
   // First, as dx may overwrite dy.
   sum_columns<1>(ColumnShape{1, shape.rows, C}, vectors, WeightTerms<T>{shape, x, dy, cos, sin, rstd},
                  ColumnTargets<1>{{dweight}, 0}, queue);
