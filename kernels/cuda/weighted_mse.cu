@@ -10,29 +10,28 @@ namespace {
 constexpr int kGroup = 4, kThreads = kElementThreads;
 constexpr int64_t kMostChunks = 64, kChunk = 4 * kGroup * kThreads;
 
-/// Block b * chunks + i has chunk i of sample b.
+/// Grid: the chunks of a sample, samples.
 __global__ void __launch_bounds__(kThreads)
-    weighted_mse_kernel(int64_t n, int64_t chunks, bool vectors, const float* __restrict__ prediction,
+    weighted_mse_kernel(int64_t n, bool vectors, const float* __restrict__ prediction,
                         const float* __restrict__ target, const float* __restrict__ weight,
                         double* __restrict__ partial, float* __restrict__ dprediction) {
   WD_SHARED(double, of_warps, [kThreads / 32]);
-  const int64_t sample = blockIdx.x / chunks, from = sample * n;
+  const int64_t sample = blockIdx.y, from = sample * n;
   const float twice = 2.0f * weight[sample];
   double sum = 0;
-  for_each<kGroup>(n, vectors, blockIdx.x % chunks * kThreads + threadIdx.x, chunks * kThreads,
-                   [&]<int N>(int64_t i, Count<N>) {
-                     float p[N], t[N];
-                     load(prediction + from + i, p);
-                     load(target + from + i, t);
-                     for (int k = 0; k < N; ++k) {
-                       p[k] -= t[k];
-                       sum += static_cast<double>(p[k]) * p[k];
-                       p[k] *= twice;
-                     }
-                     if (dprediction != nullptr) store(dprediction + from + i, p);
-                   });
+  for_each<kGroup>(n, vectors, [&]<int N>(int64_t i, Count<N>) {
+    float p[N], t[N];
+    load(prediction + from + i, p);
+    load(target + from + i, t);
+    for (int k = 0; k < N; ++k) {
+      p[k] -= t[k];
+      sum += static_cast<double>(p[k]) * p[k];
+      p[k] *= twice;
+    }
+    if (dprediction != nullptr) store(dprediction + from + i, p);
+  });
   sum = block_sum<kThreads>(sum, of_warps);
-  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+  if (threadIdx.x == 0) partial[sample * gridDim.x + blockIdx.x] = sum;
 }
 
 void weighted_mse(int64_t batch, int64_t n, const float* prediction, const float* target, const float* weight,
@@ -41,8 +40,8 @@ void weighted_mse(int64_t batch, int64_t n, const float* prediction, const float
   int64_t chunks = (n + kChunk - 1) / kChunk;  // of n alone: a sample's sum does not depend on the others
   chunks = chunks < 1 ? 1 : chunks < kMostChunks ? chunks : kMostChunks;
   DeviceBuffer<double> partial(*queue.stream, batch * chunks);
-  launch(queue, static_cast<unsigned>(batch * chunks), kThreads, 0, weighted_mse_kernel, n, chunks, vectors,
-         prediction, target, weight, partial.data(), dprediction);
+  launch(queue, dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(batch)), kThreads, 0,
+         weighted_mse_kernel, n, vectors, prediction, target, weight, partial.data(), dprediction);
   launch(queue, static_cast<unsigned>(batch), kThreads, 0, sum_partials_kernel<kThreads, double>, chunks,
          partial.data(), squared_error);
 }
