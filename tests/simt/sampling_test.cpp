@@ -22,7 +22,21 @@ TEST_CASE("Gaussian numbers have the host's bits, in any slices") {
   });
 }
 
-TEST_CASE("DDIM update: predictions, guidance, fresh noise; the bits of the CPU's op up to contraction") {
+/// The update as the CPU's op does it, operation by operation.
+std::vector<float> ddim_as_on_the_cpu(const DdimStep& step, const std::vector<float>& cond,
+                                      const float* uncond, std::vector<float> x) {
+  const DdimCoefficients c = ddim_coefficients(step);
+  std::vector<float> noise(x.size());
+  fill_gaussian(step.noise_seed, step.noise_stream, 0, std::ssize(noise), noise.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float m = uncond ? std::fma(step.guidance, cond[i] - uncond[i], uncond[i]) : cond[i];
+    x[i] = std::fma(c.keep, x[i], c.move * m);
+    if (step.eta != 0) x[i] = std::fma(c.fresh, noise[i], x[i]);
+  }
+  return x;
+}
+
+TEST_CASE("DDIM update: predictions, guidance, fresh noise; the bits of the CPU's op") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for (const int64_t n : {1, 5, 7, 64, 77, 129, 257})
       for (const Prediction prediction :
@@ -43,11 +57,14 @@ TEST_CASE("DDIM update: predictions, guidance, fresh noise; the bits of the CPU'
             const auto cond = normal(n, 2), uncond = normal(n, 3);
             auto device_x = session.upload(x);
             const auto device_cond = session.upload(cond), device_uncond = session.upload(uncond);
+            const auto same_bits = ddim_as_on_the_cpu(step, cond, guided ? uncond.data() : nullptr, x);
             ref::ddim_update(n, step, cond.data(), guided ? uncond.data() : nullptr, x.data(), kHost);
             session.ops<float>().ddim_update(n, step, device_cond.data(),
                                              guided ? device_uncond.data() : nullptr, device_x.data(),
                                              session.queue);
-            CHECK(relative_difference(session.download(device_x), x) <= 2e-6);
+            const auto found = session.download(device_x);
+            CHECK(relative_difference(found, x) <= 2e-6);
+            CHECK(found == same_bits);
           }
   });
 }
@@ -122,6 +139,7 @@ TEST_CASE("T5's attention with the bias of the distance") {
       for (const AttentionBiasedShape& s :
            {AttentionBiasedShape{1, 1, 1, 1, 1}, AttentionBiasedShape{7, 7, 3, 10, 1},
             AttentionBiasedShape{5, 77, 2, 64, 0.5f}, AttentionBiasedShape{129, 129, 1, 16, 1},
+            AttentionBiasedShape{77, 129, 2, 64, 1}, AttentionBiasedShape{64, 64, 1, 128, 1},
             AttentionBiasedShape{3, 33, 1, 300, 1}}) {
         CAPTURE(s.queries);
         CAPTURE(s.head_dim);
