@@ -16,6 +16,10 @@ inline float __expf(float x) {
 inline float __logf(float x) {
   return std::log(x);
 }
+/// 2^x; 0 where it is less than 2^-126.
+inline float exp2_approx(float x) {
+  return x < -126.0f ? 0.0f : std::exp2(x);
+}
 inline float __fdividef(float a, float b) {
   return a / b;
 }

@@ -87,6 +87,14 @@ __device__ __forceinline__ void mma_m16n8k8_tf32(float (&c)[4], const uint32_t (
 }
 #undef WD_MMA
 
+// ---- Arithmetic
+/// 2^x to two units in the last place; 0 where it is less than 2^-126.
+__device__ __forceinline__ float exp2_approx(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(result) : "f"(x));
+  return result;
+}
+
 // ---- Conversions
 __device__ __forceinline__ float widen(float x) {
   return x;

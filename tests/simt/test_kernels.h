@@ -26,6 +26,8 @@ using MatrixProduct = void(const T* a, const T* b, float* c, const Queue& queue)
 using AsyncCopy = void(int count, int valid, const float* in, float* out, const Queue& queue);
 /// out [7, n]: bits of narrow<bf16>, narrow<fp16>, pack2 of both (x, -x), to_tf32, widen of the first two.
 using Convert = void(int n, const float* x, uint32_t* out, const Queue& queue);
+/// y [n] = exp2_approx of x.
+using Exponential = void(int n, const float* x, float* y, const Queue& queue);
 /// integers[0] -= n, integers[1] |= 255, unsigneds and floats [1] += n: by n threads of several blocks.
 using AtomicSums = void(int n, int* integers, unsigned* unsigneds, float* floats, const Queue& queue);
 
@@ -46,6 +48,7 @@ struct TestKernels {
   MatrixProduct<float>* product_tf32;
   AsyncCopy* async_copy;
   Convert* convert;
+  Exponential* exponential;
   AtomicSums* atomic_sums;
   Attention<float>* attention_tiles;
   Attention<bf16>* attention_tensor_core;

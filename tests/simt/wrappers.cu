@@ -120,6 +120,11 @@ __global__ void convert_kernel(int n, const float* x, uint32_t* out) {
   out[6 * n + i] = __float_as_uint(widen(narrow<fp16>(x[i])));
 }
 
+__global__ void exponential_kernel(int n, const float* x, float* y) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < n) y[i] = exp2_approx(x[i]);
+}
+
 __global__ void atomic_sums_kernel(int n, int* integers, unsigned* unsigneds, float* floats) {
   if (static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) >= n) return;
   atomicAdd(integers, -1);
@@ -153,6 +158,9 @@ void async_copy(int count, int valid, const float* in, float* out, const Queue& 
 void convert(int n, const float* x, uint32_t* out, const Queue& queue) {
   launch(queue, static_cast<unsigned>(n + 127) / 128, 128, 0, convert_kernel, n, x, out);
 }
+void exponential(int n, const float* x, float* y, const Queue& queue) {
+  launch(queue, static_cast<unsigned>(n + 127) / 128, 128, 0, exponential_kernel, n, x, y);
+}
 void atomic_sums(int n, int* integers, unsigned* unsigneds, float* floats, const Queue& queue) {
   launch(queue, static_cast<unsigned>(n + 63) / 64, 64, 0, atomic_sums_kernel, n, integers, unsigneds,
          floats);
@@ -161,8 +169,8 @@ void atomic_sums(int n, int* integers, unsigned* unsigneds, float* floats, const
 }  // namespace
 
 const simt_test::TestKernels kTestKernels = {
-    shuffle,    vote,    reduce,      load_matrix,     product<bf16>,         product<fp16>, product_tf32,
-    async_copy, convert, atomic_sums, attention_tiles, attention_tensor_core, column_sums,
+    shuffle,    vote,    reduce,      load_matrix, product<bf16>,   product<fp16>,         product_tf32,
+    async_copy, convert, exponential, atomic_sums, attention_tiles, attention_tensor_core, column_sums,
 };
 
 }  // namespace wandistill::WD_KERNELS

@@ -199,5 +199,27 @@ TEST_CASE("conversions round to nearest, ties to even") {
       to_float(to_bf16(std::bit_cast<float>(0x7F800001u)))));  // a NaN whose upper half is infinity
 }
 
+TEST_CASE("powers of two, to two units in the last place; small ones are zero") {
+  const std::vector<float> x = {0,       1,       -1,   0.5f,   -0.3f,     10.7f,    -33.3f, 127.9f,
+                                -126.0f, -126.5f, -200, 128.0f, -INFINITY, INFINITY, NAN};
+  on_every_device([&](DeviceSession& session, const TestKernels& kernels) {
+    const auto in = session.upload(x);
+    auto out = session.buffer<float>(in.size());
+    kernels.exponential(static_cast<int>(in.size()), in.data(), out.data(), session.queue);
+    const auto found = session.download(out);
+    for (size_t i = 0; i < x.size(); ++i) {
+      CAPTURE(x[i]);
+      if (std::isnan(x[i]))
+        CHECK(std::isnan(found[i]));
+      else if (x[i] < -126)
+        CHECK(found[i] == 0);
+      else if (x[i] >= 128)
+        CHECK(found[i] == INFINITY);
+      else
+        CHECK(std::abs(found[i] / std::exp2(double{x[i]}) - 1) <= 0x1p-22);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace wandistill::simt_test
