@@ -9,17 +9,26 @@ namespace wandistill::WD_KERNELS {
 template <int kColumns>
 constexpr int kTileStride = kColumns + 8;
 
-/// Enqueues rows [first, first + kRows) of a tensor's columns [0, kColumns), whose rows are `stride` elements
-/// apart, as cp.async into a tile; zeros for rows from `rows` on. All 16-byte aligned.
+/// Enqueues rows [first, first + kRows) of a tensor, whose rows are `stride` elements apart, as cp.async into
+/// a tile: its first `columns` columns, a multiple of 8; zeros behind them, up to kColumns, and for rows from
+/// `rows` on. first < rows; all 16-byte aligned.
 template <int kRows, int kColumns, int kThreads>
 __device__ __forceinline__ void fetch_tile(bf16* tile, const bf16* tensor, int64_t stride, int64_t first,
-                                           int64_t rows) {
-  constexpr int kPieces = kColumns / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * kPieces; i += kThreads) {
-    const int row = i / kPieces, column = i % kPieces * 8;
-    const bool valid = first + row < rows;
-    cp_async16(tile + row * kTileStride<kColumns> + column,
-               tensor + (valid ? first + row : 0) * stride + column, valid);
+                                           int64_t rows, int columns = kColumns) {
+  // A power of two of threads takes as many pieces of a row, so that a thread's addresses differ by
+  // constants.
+  constexpr int kPieces = kColumns / 8, kAcross = kPieces & -kPieces, kDown = kThreads / kAcross;
+  const int thread = static_cast<int>(threadIdx.x), row = thread / kAcross, column = thread % kAcross * 8;
+  const int left = static_cast<int>(rows - first < kRows ? rows - first : kRows);
+  const bf16* from = tensor + first * stride + (row * stride + column);
+  bf16* to = tile + row * kTileStride<kColumns> + column;
+#pragma unroll
+  for (int r = 0; r < kRows; r += kDown) {
+    if (kRows % kDown != 0 && row + r >= kRows) break;
+#pragma unroll
+    for (int c = 0; c < kColumns; c += 8 * kAcross)
+      cp_async16(to + r * kTileStride<kColumns> + c, from + r * stride + c,
+                 row + r < left && column + c < columns);
   }
 }
 
