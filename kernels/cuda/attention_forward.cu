@@ -1,7 +1,7 @@
 // Attention, forward (ops/attention.h), in bf16 on tensor cores: FlashAttention-2 (Dao 2023,
-// https://arxiv.org/abs/2307.08691). A warp has 16 queries, whose output stays in registers; keys and values
-// come in tiles, the next one while the present one is worked on. Heads wider than 128 are done in slices of
-// 128 output columns, each of which forms the scores anew.
+// https://arxiv.org/abs/2307.08691). A warp has 16 queries, which stay in registers as their output does;
+// keys and values come in tiles, the next one while the present one is worked on. Heads wider than 128 are
+// done in slices of 128 output columns, each of which forms the scores anew.
 #include <cmath>
 
 #include "kernels/cuda/attention.h"
@@ -16,53 +16,55 @@ template <int kColumns>
 struct Accumulator {
   float sums[kColumns / 8][4] = {};
   float maximum[2] = {-INFINITY, -INFINITY};  // in units of log 2, as all scores here
-  float total[2] = {};
+  float total[2] = {};                        // of this lane's columns
 };
 
-/// Scores become weights; the accumulator is rescaled to the new maximum. first: the tile's first key.
+/// Scores, still to be multiplied by scale > 0, become weights; the accumulator is rescaled to the new
+/// maximum. first: the tile's first key.
 template <int kKeys, int kColumns>
 __device__ __forceinline__ void softmax_step(float (&scores)[kKeys / 8][4], Accumulator<kColumns>& acc,
                                              const HeadView& head, int64_t first, float scale) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int left = static_cast<int>(head.keys - first < kKeys ? head.keys - first : kKeys);
-  const int last = first + left == head.keys ? left - 1 : -1;  // the biased one, if it is in this tile
-  float largest[2] = {acc.maximum[0], acc.maximum[1]}, sum[2] = {}, rescale[2];
+  if (head.keys - first <= kKeys) {  // the last tile: one key is biased, and there are none behind it
+    const int last = static_cast<int>(head.keys - first) - 1 - static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int key = n * 8 + e % 2;  // counted, as `last`, from this lane's first one
+        float score = scores[n][e] * scale;
+        if (key == last) score += head.bias * kLog2E;
+        scores[n][e] = key <= last ? score : -INFINITY;
+      }
+    scale = 1;
+  }
+  float largest[2] = {-INFINITY, -INFINITY}, rescale[2];
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int key = n * 8 + lane % 4 * 2 + e % 2;
-      float score = scores[n][e] * scale;
-      if (key == last) score += head.bias * kLog2E;
-      scores[n][e] = key < left ? score : -INFINITY;
-      largest[e / 2] = fmaxf(largest[e / 2], scores[n][e]);
-    }
+    for (int e = 0; e < 4; ++e) largest[e / 2] = fmaxf(largest[e / 2], scores[n][e]);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     for (int bits = 1; bits <= 2; ++bits)
       largest[r] = fmaxf(largest[r], __shfl_xor_sync(~0u, largest[r], bits));
-    rescale[r] = exp2f(acc.maximum[r] - largest[r]);
+    largest[r] = fmaxf(acc.maximum[r], largest[r] * scale);
+    rescale[r] = exp2_approx(acc.maximum[r] - largest[r]);
     acc.maximum[r] = largest[r];
+    acc.total[r] *= rescale[r];
   }
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      scores[n][e] = exp2f(scores[n][e] - largest[e / 2]);
-      sum[e / 2] += scores[n][e];
+      scores[n][e] = exp2_approx(__fmaf_rn(scores[n][e], scale, -largest[e / 2]));
+      acc.total[e / 2] += scores[n][e];
     }
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    for (int bits = 1; bits <= 2; ++bits) sum[r] += __shfl_xor_sync(~0u, sum[r], bits);
-    acc.total[r] = acc.total[r] * rescale[r] + sum[r];
-  }
 #pragma unroll
   for (int d = 0; d < kColumns / 8; ++d)
 #pragma unroll
     for (int e = 0; e < 4; ++e) acc.sums[d][e] *= rescale[e / 2];
 }
 
-template <int kKeys, int kColumns, int kStride>
+template <int kKeys, int kColumns>
 __device__ __forceinline__ void add_values(Accumulator<kColumns>& acc, const float (&weights)[kKeys / 8][4],
                                            const bf16* tile_v) {
 #pragma unroll
@@ -72,7 +74,7 @@ __device__ __forceinline__ void add_values(Accumulator<kColumns>& acc, const flo
 #pragma unroll
     for (int d = 0; d < kColumns / 16; ++d) {
       uint32_t b[4];
-      load_b_columns<kStride>(b, tile_v, n * 16, d * 16);
+      load_b_columns<kTileStride<kColumns>>(b, tile_v, n * 16, d * 16);
       mma_m16n8k16<bf16>(acc.sums[2 * d], a, b[0], b[1]);
       mma_m16n8k16<bf16>(acc.sums[2 * d + 1], a, b[2], b[3]);
     }
@@ -86,204 +88,145 @@ __device__ __forceinline__ void store_rows(const Accumulator<kColumns>& acc, con
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
+    float total = acc.total[r];
+    for (int bits = 1; bits <= 2; ++bits) total += __shfl_xor_sync(~0u, total, bits);
     const int64_t row = first + lane / 4 + r * 8;
-    if (row >= head.queries) continue;
-    const float inverse = 1 / acc.total[r];
+    if (row < head.queries) {
+      const float inverse = 1 / total;
 #pragma unroll
-    for (int d = 0; d < kColumns / 8; ++d)
-      if (d * 8 < columns)
-        *reinterpret_cast<uint32_t*>(out + row * head.stride + d * 8 + lane % 4 * 2) =
-            pack2<bf16>(acc.sums[d][2 * r] * inverse, acc.sums[d][2 * r + 1] * inverse);
-    if (log_sum_exp != nullptr && lane % 4 == 0)
-      log_sum_exp[head.at_statistics + row] = acc.maximum[r] * kLn2 + logf(acc.total[r]);
+      for (int d = 0; d < kColumns / 8; ++d)
+        if (d * 8 < columns)
+          *reinterpret_cast<uint32_t*>(out + row * head.stride + d * 8 + lane % 4 * 2) =
+              pack2<bf16>(acc.sums[d][2 * r] * inverse, acc.sums[d][2 * r + 1] * inverse);
+      if (log_sum_exp != nullptr && lane % 4 == 0)
+        log_sum_exp[head.at_statistics + row] = acc.maximum[r] * kLn2 + logf(total);
+    }
   }
 }
 
-/// Head dims up to 128: the queries' fragments stay in registers. Grid: query tiles, heads, samples.
-template <int kDim, int kWarps>
-struct Narrow {
-  static constexpr int kRows = 16 * kWarps, kKeys = 64, kThreads = 32 * kWarps, kStride = kTileStride<kDim>;
-  static constexpr size_t kSharedBytes = (kRows + 4 * kKeys) * size_t{kStride} * sizeof(bf16);
+/// kDim columns of q and k, of which a wide head may have fewer (the others are zeros); kColumns of v and
+/// out. Keys and values lie in two stages. The queries pass through the second one on their way to registers
+/// if they fit, through both if not.
+template <int kDim, int kColumns, int kWarps, int kKeys>
+struct Plan {
+  static constexpr int kRows = 16 * kWarps, kThreads = 32 * kWarps, kStride = kTileStride<kDim>,
+                       kValues = kKeys * kStride, kStage = kValues + kKeys * kTileStride<kColumns>;
+  /// On a multiprocessor, at least, as far as registers go: 8 or 16 warps.
+  static constexpr int kBlocks = (kDim > 64 ? 8 : 16) / kWarps;
+  static constexpr bool kInOneStage = kRows * kStride <= kStage;
+  static constexpr size_t kSharedBytes = 2 * kStage * sizeof(bf16);
+  static_assert(kRows * kStride <= 2 * kStage);
 };
 
-template <int kDim, int kWarps>
-__global__ void __launch_bounds__(32 * kWarps)
+/// Grid: query tiles, heads, samples x slices of kColumns output columns.
+template <int kDim, int kColumns, int kWarps, int kKeys>
+__global__ void __launch_bounds__(32 * kWarps, Plan<kDim, kColumns, kWarps, kKeys>::kBlocks)
     attention_forward_kernel(const AttentionShape shape, const bf16* __restrict__ q,
                              const bf16* __restrict__ k, const bf16* __restrict__ v, bf16* __restrict__ out,
                              float* __restrict__ log_sum_exp) {
-  using Plan = Narrow<kDim, kWarps>;
-  constexpr int kKeys = Plan::kKeys, kStride = Plan::kStride, kTile = kKeys * kStride;
-  WD_DYNAMIC_SHARED(bf16, tiles);
-  bf16 *tile_q = tiles, *tiles_k = tile_q + Plan::kRows * kStride, *tiles_v = tiles_k + 2 * kTile;
+  using P = Plan<kDim, kColumns, kWarps, kKeys>;
+  WD_DYNAMIC_SHARED(bf16, stages);
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const HeadView head(shape, blockIdx.z, blockIdx.y);
-  const int64_t first = int64_t{blockIdx.x} * Plan::kRows, tiles_of_keys = (head.keys + kKeys - 1) / kKeys;
-  const auto fetch_keys = [&](int64_t tile) {
-    const int64_t at = tile % 2 * kTile;
-    fetch_tile<kKeys, kDim, Plan::kThreads>(tiles_k + at, k + head.at_key, head.stride, tile * kKeys,
-                                            head.keys);
-    fetch_tile<kKeys, kDim, Plan::kThreads>(tiles_v + at, v + head.at_key, head.stride, tile * kKeys,
-                                            head.keys);
+  const int dim = kDim == kColumns ? kDim : static_cast<int>(shape.head_dim);
+  const int slices = (dim + kColumns - 1) / kColumns,
+            slice = static_cast<int>(blockIdx.z) % slices * kColumns;
+  const HeadView head(shape, blockIdx.z / static_cast<unsigned>(slices), blockIdx.y);
+  const int64_t first = int64_t{blockIdx.x} * P::kRows;
+  const auto fetch_keys = [&](int64_t key, bf16* stage) {
+    fetch_tile<kKeys, kDim, P::kThreads>(stage, k + head.at_key, head.stride, key, head.keys, dim);
+    fetch_tile<kKeys, kColumns, P::kThreads>(stage + P::kValues, v + head.at_key + slice, head.stride, key,
+                                             head.keys, dim - slice);
   };
-  fetch_tile<Plan::kRows, kDim, Plan::kThreads>(tile_q, q + head.at_query, head.stride, first, head.queries);
-  fetch_keys(0);
+  bf16* tile_q = stages + (P::kInOneStage ? P::kStage : 0);
+  fetch_tile<P::kRows, kDim, P::kThreads>(tile_q, q + head.at_query, head.stride, first, head.queries, dim);
   cp_async_commit();
-  const float scale = shape.scale * kLog2E;
-  uint32_t fragments[kDim / 16][4];
-  Accumulator<kDim> acc;
-  for (int64_t tile = 0; tile < tiles_of_keys; ++tile) {
-    if (tile + 1 < tiles_of_keys) fetch_keys(tile + 1);
-    cp_async_commit();
-    cp_async_wait<1>();
-    __syncthreads();
-    if (tile == 0)
+  if (P::kInOneStage) fetch_keys(0, stages);
+  cp_async_commit();
+  cp_async_wait<1>();
+  __syncthreads();
+  uint32_t queries[kDim / 16][4];
 #pragma unroll
-      for (int d = 0; d < kDim / 16; ++d) load_a<kStride>(fragments[d], tile_q, warp * 16, d * 16);
-    const bf16* tile_k = tiles_k + tile % 2 * kTile;
+  for (int d = 0; d < kDim / 16; ++d) load_a<P::kStride>(queries[d], tile_q, warp * 16, d * 16);
+  if (!P::kInOneStage) {
+    __syncthreads();
+    fetch_keys(0, stages);
+    cp_async_commit();
+  }
+  const float scale = shape.scale * kLog2E;
+  Accumulator<kColumns> acc;
+  int stage = 0;  // where the tile at work lies
+  for (int64_t key = 0; key < head.keys; key += kKeys) {
+    cp_async_wait<0>();
+    __syncthreads();  // this tile is there, and nobody reads the other stage any more
+    const bf16* tile_k = stages + stage;
+    stage = P::kStage - stage;
+    if (key + kKeys < head.keys) fetch_keys(key + kKeys, stages + stage);
+    cp_async_commit();
     float scores[kKeys / 8][4] = {};
 #pragma unroll
     for (int d = 0; d < kDim / 16; ++d)
 #pragma unroll
       for (int n = 0; n < kKeys / 16; ++n) {
         uint32_t b[4];
-        load_b_rows<kStride>(b, tile_k, n * 16, d * 16);
-        mma_m16n8k16<bf16>(scores[2 * n], fragments[d], b[0], b[1]);
-        mma_m16n8k16<bf16>(scores[2 * n + 1], fragments[d], b[2], b[3]);
+        load_b_rows<P::kStride>(b, tile_k, n * 16, d * 16);
+        mma_m16n8k16<bf16>(scores[2 * n], queries[d], b[0], b[1]);
+        mma_m16n8k16<bf16>(scores[2 * n + 1], queries[d], b[2], b[3]);
       }
-    softmax_step<kKeys>(scores, acc, head, tile * kKeys, scale);
-    add_values<kKeys, kDim, kStride>(acc, scores, tiles_v + tile % 2 * kTile);
-    __syncthreads();
+    softmax_step<kKeys>(scores, acc, head, key, scale);
+    add_values<kKeys>(acc, scores, tile_k + P::kValues);
   }
-  cp_async_wait<0>();
-  store_rows(acc, head, first + warp * 16, kDim, out + head.at_query, log_sum_exp);
-}
-
-/// Wider heads, up to kDim: queries stay in shared memory. Grid: query tiles, heads,
-/// samples x slices of 128 output columns.
-constexpr int kSlice = 128, kWideWarps = 4, kWideRows = 16 * kWideWarps, kWideKeys = 32,
-              kWideThreads = 32 * kWideWarps;
-template <int kDim>
-constexpr size_t kWideBytes = ((kWideRows + 2 * kWideKeys) * size_t{kTileStride<kDim>} +
-                               2 * kWideKeys * size_t{kTileStride<kSlice>}) *
-                              sizeof(bf16);
-
-/// fetch_tile of `columns` columns, zeros up to kColumns.
-template <int kRows, int kColumns, int kThreads>
-__device__ __forceinline__ void fetch_columns(bf16* tile, const bf16* tensor, int64_t stride, int64_t first,
-                                              int64_t rows, int columns) {
-  constexpr int kPieces = kColumns / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * kPieces; i += kThreads) {
-    const int row = i / kPieces, column = i % kPieces * 8;
-    const bool valid = first + row < rows && column < columns;
-    cp_async16(tile + row * kTileStride<kColumns> + column,
-               valid ? tensor + (first + row) * stride + column : tensor, valid);
-  }
-}
-
-template <int kDim>
-__global__ void __launch_bounds__(kWideThreads)
-    attention_wide_kernel(const AttentionShape shape, int slices, const bf16* __restrict__ q,
-                          const bf16* __restrict__ k, const bf16* __restrict__ v, bf16* __restrict__ out,
-                          float* __restrict__ log_sum_exp) {
-  constexpr int kStride = kTileStride<kDim>, kTile = kWideKeys * kStride;
-  constexpr int kValueStride = kTileStride<kSlice>, kValueTile = kWideKeys * kValueStride;
-  WD_DYNAMIC_SHARED(bf16, tiles);
-  bf16 *tile_q = tiles, *tiles_k = tile_q + kWideRows * kStride, *tiles_v = tiles_k + 2 * kTile;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int slice = static_cast<int>(blockIdx.z) % slices * kSlice, dim = static_cast<int>(shape.head_dim);
-  const HeadView head(shape, blockIdx.z / static_cast<unsigned>(slices), blockIdx.y);
-  const int64_t first = int64_t{blockIdx.x} * kWideRows,
-                tiles_of_keys = (head.keys + kWideKeys - 1) / kWideKeys;
-  const auto fetch_keys = [&](int64_t tile) {
-    fetch_columns<kWideKeys, kDim, kWideThreads>(tiles_k + tile % 2 * kTile, k + head.at_key, head.stride,
-                                                 tile * kWideKeys, head.keys, dim);
-    fetch_columns<kWideKeys, kSlice, kWideThreads>(tiles_v + tile % 2 * kValueTile, v + head.at_key + slice,
-                                                   head.stride, tile * kWideKeys, head.keys, dim - slice);
-  };
-  fetch_columns<kWideRows, kDim, kWideThreads>(tile_q, q + head.at_query, head.stride, first, head.queries,
-                                               dim);
-  fetch_keys(0);
-  cp_async_commit();
-  const float scale = shape.scale * kLog2E;
-  Accumulator<kSlice> acc;
-  for (int64_t tile = 0; tile < tiles_of_keys; ++tile) {
-    if (tile + 1 < tiles_of_keys) fetch_keys(tile + 1);
-    cp_async_commit();
-    cp_async_wait<1>();
-    __syncthreads();
-    const bf16* tile_k = tiles_k + tile % 2 * kTile;
-    float scores[kWideKeys / 8][4] = {};
-    for (int d = 0; d < dim; d += 16) {
-      uint32_t a[4], b[4];
-      load_a<kStride>(a, tile_q, warp * 16, d);
-#pragma unroll
-      for (int n = 0; n < kWideKeys / 16; ++n) {
-        load_b_rows<kStride>(b, tile_k, n * 16, d);
-        mma_m16n8k16<bf16>(scores[2 * n], a, b[0], b[1]);
-        mma_m16n8k16<bf16>(scores[2 * n + 1], a, b[2], b[3]);
-      }
-    }
-    softmax_step<kWideKeys>(scores, acc, head, tile * kWideKeys, scale);
-    add_values<kWideKeys, kSlice, kValueStride>(acc, scores, tiles_v + tile % 2 * kValueTile);
-    __syncthreads();
-  }
-  cp_async_wait<0>();
   store_rows(acc, head, first + warp * 16, dim - slice, out + head.at_query + slice,
              slice == 0 ? log_sum_exp : nullptr);
 }
 
-template <int kDim, int kWarps>
-void launch_narrow(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, bf16* out,
-                   float* lse, const Queue& queue) {
-  using Plan = Narrow<kDim, kWarps>;
-  const dim3 grid(static_cast<unsigned>((s.queries + Plan::kRows - 1) / Plan::kRows),
-                  static_cast<unsigned>(s.heads), static_cast<unsigned>(s.batch));
-  launch(queue, grid, Plan::kThreads, Plan::kSharedBytes, attention_forward_kernel<kDim, kWarps>, s, q, k, v,
-         out, lse);
-}
-
-template <int kDim>
-void launch_wide(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, bf16* out, float* lse,
-                 const Queue& queue) {
-  const int slices = static_cast<int>((s.head_dim + kSlice - 1) / kSlice);
-  const dim3 grid(static_cast<unsigned>((s.queries + kWideRows - 1) / kWideRows),
+template <int kDim, int kColumns, int kWarps, int kKeys>
+void launch_forward(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, bf16* out,
+                    float* log_sum_exp, const Queue& queue) {
+  using P = Plan<kDim, kColumns, kWarps, kKeys>;
+  const int64_t slices = (s.head_dim + kColumns - 1) / kColumns;
+  const dim3 grid(static_cast<unsigned>((s.queries + P::kRows - 1) / P::kRows),
                   static_cast<unsigned>(s.heads), static_cast<unsigned>(s.batch * slices));
-  launch(queue, grid, kWideThreads, kWideBytes<kDim>, attention_wide_kernel<kDim>, s, slices, q, k, v, out,
-         lse);
+  launch(queue, grid, P::kThreads, P::kSharedBytes, attention_forward_kernel<kDim, kColumns, kWarps, kKeys>,
+         s, q, k, v, out, log_sum_exp);
 }
 
 void attention_forward(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, bf16* out,
                        float* log_sum_exp, const Queue& queue) {
   require_aligned(q, k, v, out);
+  if (!(s.scale > 0)) fail("attention in bfloat16: scale ", s.scale, " is not positive");
+  if (s.head_dim < 16 || s.head_dim > 512 || s.head_dim % 16 != 0)
+    fail("attention in bfloat16: head dim ", s.head_dim, " is not supported; a multiple of 16 up to 512 is");
   const auto run = [&](auto* launcher) { launcher(s, q, k, v, out, log_sum_exp, queue); };
   switch (s.head_dim) {
     case 16:
-      return run(launch_narrow<16, 4>);
+      return run(launch_forward<16, 16, 4, 64>);
     case 32:
-      return run(launch_narrow<32, 4>);
+      return run(launch_forward<32, 32, 4, 64>);
     case 48:
-      return run(launch_narrow<48, 4>);
+      return run(launch_forward<48, 48, 4, 64>);
     case 64:
-      return run(launch_narrow<64, 8>);
+      return run(launch_forward<64, 64, 8, 64>);
     case 80:
-      return run(launch_narrow<80, 4>);
+      return run(launch_forward<80, 80, 4, 64>);
     case 96:
-      return run(launch_narrow<96, 4>);
+      return run(launch_forward<96, 96, 4, 64>);
     case 112:
-      return run(launch_narrow<112, 4>);
+      return run(launch_forward<112, 112, 4, 64>);
     case 128:
-      return run(launch_narrow<128, 8>);
+      return run(launch_forward<128, 128, 8, 64>);
     default:
       break;
   }
-  if (s.head_dim % 16 != 0 || s.head_dim > 512)
-    fail("attention in bfloat16: head dim ", s.head_dim, " is not supported; a multiple of 16 up to 512 is");
-  run(s.head_dim <= 256 ? launch_wide<256> : s.head_dim <= 384 ? launch_wide<384> : launch_wide<512>);
+  run(s.head_dim <= 256   ? launch_forward<256, 128, 4, 32>
+      : s.head_dim <= 384 ? launch_forward<384, 128, 4, 32>
+                          : launch_forward<512, 128, 4, 32>);
 }
 
 void attention_forward(const AttentionShape& s, const float* q, const float* k, const float* v, float* out,
                        float* log_sum_exp, const Queue& queue) {
-  launch_attention_forward_float(s, q, k, v, out, log_sum_exp, queue);
+  const auto launcher =
+      s.head_dim <= 64 ? launch_attention_forward_float<64> : launch_attention_forward_float<128>;
+  launcher(s, q, k, v, out, log_sum_exp, queue);
 }
 
 }  // namespace

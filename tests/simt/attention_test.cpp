@@ -54,13 +54,18 @@ struct Tensors {
   int64_t statistics() const { return shape.batch * shape.heads * shape.queries; }
 };
 
-// Queries of less than a tile, one tile, several; keys of one tile, an exact multiple, ragged, three or more.
-const std::vector<Case> kCases = {
-    {1, 1, 16, {1}, false},     {5, 2, 32, {5, 77}, true},      {7, 3, 48, {64, 1, 129}, true},
-    {77, 1, 64, {257}, true},   {129, 2, 64, {128, 64}, false}, {64, 1, 96, {77, 5}, true},
-    {130, 1, 128, {200}, true}, {5, 1, 80, {130}, false},       {5, 1, 112, {65}, true}};
-const std::vector<Case> kWideCases = {
-    {5, 1, 144, {77}, true}, {70, 1, 256, {33}, false}, {7, 2, 384, {100, 3}, true}};
+// Queries of less than a tile, one tile, several; keys of one tile, an exact multiple, ragged, three or more;
+// a last tile of one key, which is the biased one.
+const std::vector<Case> kCases = {{1, 1, 16, {1, 257}, true},     {5, 2, 32, {5, 77, 129}, true},
+                                  {7, 3, 48, {64, 1, 129}, true}, {77, 1, 64, {257}, true},
+                                  {129, 2, 64, {128, 64}, true},  {64, 1, 96, {77, 5, 192}, true},
+                                  {130, 1, 128, {200}, true},     {5, 1, 128, {257}, false},
+                                  {5, 1, 80, {130}, false},       {5, 1, 112, {65}, true}};
+const std::vector<Case> kWideCases = {{5, 1, 144, {77}, true},
+                                      {70, 1, 256, {33}, false},
+                                      {7, 2, 384, {129, 1, 32}, true},
+                                      {3, 1, 400, {65}, true},
+                                      {2, 1, 512, {65}, true}};
 
 // The weights are rounded to bf16 before they meet the values, and the output.
 template <class T>
@@ -150,41 +155,111 @@ TEST_CASE("attention, backward: the same bits in every order") {
   });
 }
 
-TEST_CASE("attention, forward: head dims that only float32 takes, and those that nothing takes") {
+TEST_CASE("attention, forward: float32 takes any head dim and alignment, bf16 says what it does not take") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
-    check_forward<float>(session, {9, 2, 10, {7}, true});
-    const Tensors<bf16> t(session, {9, 2, 10, {7}, false});
-    auto out = session.buffer<bf16>(static_cast<int64_t>(t.q.size()));
-    CHECK_THROWS_WITH(
-        session.ops<bf16>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(),
-                                              t.device_v.data(), out.data(), nullptr, session.queue),
-        doctest::Contains("head dim 10"));
+    check_forward<float>(session, {9, 2, 2, {7, 70}, true});
+    check_forward<float>(session, {9, 2, 10, {7, 70}, true});
+    check_forward<float>(session, {9, 1, 131, {70}, true});
+    const auto refused = [&](int64_t head_dim, float scale, int64_t skipped) {
+      const Tensors<bf16> t(session, {9, 2, head_dim, {7}, false});
+      auto out = session.buffer<bf16>(static_cast<int64_t>(t.q.size()));
+      AttentionShape shape = t.device_shape;
+      shape.scale = scale;
+      session.ops<bf16>().attention_forward(shape, t.device_q.data() + skipped, t.device_k.data(),
+                                            t.device_v.data(), out.data(), nullptr, session.queue);
+    };
+    CHECK_THROWS_WITH(refused(10, 1, 0), doctest::Contains("head dim 10 is not supported"));
+    CHECK_THROWS_WITH(refused(528, 1, 0), doctest::Contains("a multiple of 16 up to 512"));
+    CHECK_THROWS_WITH(refused(16, -1, 0), doctest::Contains("scale -1 is not positive"));
+    CHECK_THROWS_WITH(refused(16, 1, 1), doctest::Contains("aligned to 16 bytes"));
   });
+}
+
+TEST_CASE("attention, forward: float32 tensors that are not aligned, each in turn, without log_sum_exp") {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
+    const Tensors<float> t(session, {9, 1, 16, {70}, true});
+    std::vector<float> expected(t.q.size());
+    ref::attention_forward(t.shape, t.q.data(), t.k.data(), t.v.data(), expected.data(), nullptr, kHost);
+    const auto shifted = [&](const std::vector<float>& values, bool by_one) {
+      std::vector<float> moved(by_one ? 1 : 0);
+      moved.insert(moved.end(), values.begin(), values.end());
+      return session.upload(moved);
+    };
+    for (int which = 0; which < 4; ++which) {
+      CAPTURE(which);
+      const auto q = shifted(t.q, which == 0), k = shifted(t.k, which == 1), v = shifted(t.v, which == 2);
+      const int64_t skipped = which == 3 ? 1 : 0;
+      auto out = session.buffer<float>(skipped + static_cast<int64_t>(t.q.size()) + kGuard);
+      session.ops<float>().attention_forward(t.device_shape, q.data() + (which == 0), k.data() + (which == 1),
+                                             v.data() + (which == 2), out.data() + skipped, nullptr,
+                                             session.queue);
+      std::vector<float> found = session.download(out);
+      found.erase(found.begin(), found.begin() + skipped);
+      CHECK(relative_difference(guarded(found), expected) <= kForwardBound<float>);
+    }
+  });
+}
+
+TEST_CASE("attention, forward: scores that rise from tile to tile, and far from zero") {
+  on_every_device([](DeviceSession& session, const TestKernels&) {
+    for_each_type([&]<class T>() {
+      // Query and keys are multiples of one vector: scores of -90 to 90, rising or falling.
+      constexpr int64_t kKeys = 200, kDim = 16;
+      for (const float direction : {1.0f, -1.0f}) {
+        const std::vector<int64_t> offsets{0, kKeys};
+        std::vector<float> q(kDim, 1), k(kKeys * kDim);
+        const std::vector<float> v = rounded<T>(normal(kKeys * kDim, 3));
+        for (size_t i = 0; i < k.size(); ++i)
+          k[i] = direction * 22.5f * (static_cast<float>(i / kDim) / (kKeys / 2) - 1);
+        k = rounded<T>(k);
+        AttentionShape shape{1, 1, 1, kDim, kKeys, offsets.data(), nullptr, 0.25f};
+        std::vector<float> out(kDim), lse(1);
+        ref::attention_forward(shape, q.data(), k.data(), v.data(), out.data(), lse.data(), kHost);
+        const auto device_offsets = session.upload(offsets);
+        const auto device_q = upload_as<T>(session, q), device_k = upload_as<T>(session, k),
+                   device_v = upload_as<T>(session, v);
+        shape.key_offsets = device_offsets.data();
+        auto device_out = session.buffer<T>(kDim);
+        auto device_lse = session.buffer<float>(1);
+        session.ops<T>().attention_forward(shape, device_q.data(), device_k.data(), device_v.data(),
+                                           device_out.data(), device_lse.data(), session.queue);
+        CHECK(relative_difference(download_as_float(session, device_out), out) <= kForwardBound<T>);
+        CHECK(relative_difference(session.download(device_lse), lse) <= 1e-5);
+      }
+    });
+  });
+}
+
+/// The second of two samples' queries from the fifth on, alone, have the bits they have among all.
+template <class T>
+void check_bits_alone(DeviceSession& session, int64_t head_dim) {
+  CAPTURE(head_dim);
+  constexpr int64_t kQueries = 70, kHeads = 2, kFirstKeys = 90, kKeys = 130, kSkipped = 4;
+  const int64_t width = kHeads * head_dim, count = kQueries - kSkipped;
+  const Tensors<T> t(session, {kQueries, kHeads, head_dim, {kFirstKeys, kKeys}, true});
+  auto out = session.buffer<T>(static_cast<int64_t>(t.q.size()));
+  session.ops<T>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(), t.device_v.data(),
+                                     out.data(), nullptr, session.queue);
+  const auto offsets = session.upload(std::vector<int64_t>{0, kKeys});
+  AttentionShape alone = t.device_shape;
+  alone.batch = 1;
+  alone.queries = count;
+  alone.key_offsets = offsets.data();
+  alone.last_key_bias = t.device_bias.data() + 1;
+  auto part = session.buffer<T>(count * width);
+  session.ops<T>().attention_forward(
+      alone, t.device_q.data() + (kQueries + kSkipped) * width, t.device_k.data() + kFirstKeys * width,
+      t.device_v.data() + kFirstKeys * width, part.data(), nullptr, session.queue);
+  std::vector<float> whole = download_as_float(session, out);
+  whole.erase(whole.begin(), whole.begin() + (kQueries + kSkipped) * width);
+  CHECK(download_as_float(session, part) == whole);
 }
 
 TEST_CASE("attention, forward: a query's bits depend on it and its sample's keys alone") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      const Case all{70, 2, 64, {90, 130}, true};
-      const Tensors<T> t(session, all);
-      auto out = session.buffer<T>(static_cast<int64_t>(t.q.size()));
-      session.ops<T>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(),
-                                         t.device_v.data(), out.data(), nullptr, session.queue);
-      // The second sample's queries from the fifth on, alone.
-      const int64_t width = 128, skipped = 4, count = 66;
-      const auto offsets = session.upload(std::vector<int64_t>{0, 130});
-      AttentionShape alone = t.device_shape;
-      alone.batch = 1;
-      alone.queries = count;
-      alone.key_offsets = offsets.data();
-      alone.last_key_bias = t.device_bias.data() + 1;
-      auto part = session.buffer<T>(count * width);
-      session.ops<T>().attention_forward(alone, t.device_q.data() + (70 + skipped) * width,
-                                         t.device_k.data() + 90 * width, t.device_v.data() + 90 * width,
-                                         part.data(), nullptr, session.queue);
-      std::vector<float> whole = download_as_float(session, out);
-      whole.erase(whole.begin(), whole.begin() + (70 + skipped) * width);
-      CHECK(download_as_float(session, part) == whole);
+      check_bits_alone<T>(session, 64);
+      check_bits_alone<T>(session, 144);
     });
   });
 }

@@ -17,7 +17,7 @@ struct AttentionShape {
   int64_t max_keys;
   const int64_t* key_offsets;            // [B + 1]
   const float* last_key_bias = nullptr;  // [B]
-  float scale;                           // usually 1 / sqrt(D)
+  float scale;                           // positive; usually 1 / sqrt(D)
 };
 
 /// The bits of a query's row depend on that query and its sample's keys alone.
