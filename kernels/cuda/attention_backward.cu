@@ -78,29 +78,41 @@ __global__ void __launch_bounds__(kThreads)
   if (first >= head.keys) return;  // of the whole block
   const int64_t begin = part * split.rows,
                 end = begin + split.rows < head.queries ? begin + split.rows : head.queries;
-  const int64_t tiles_of_queries = (end - begin + kQueries - 1) / kQueries;
-  const auto fetch_queries = [&](int64_t tile) {
-    const int64_t row = begin + tile * kQueries, at = tile % 2 * kTile;
+  const int tiles_of_queries = static_cast<int>((end - begin + kQueries - 1) / kQueries);
+  const auto fetch_queries = [&](int tile) {
+    const int64_t row = begin + int64_t{tile} * kQueries;
+    const int at = tile % 2 * kTile;
     fetch_tile<kQueries, kDim, kThreads>(tiles_q + at, q + head.at_query, head.stride, row, end);
     fetch_tile<kQueries, kDim, kThreads>(tiles_dout + at, dout + head.at_query, head.stride, row, end);
-    for (int i = static_cast<int>(threadIdx.x); i < 2 * kQueries; i += kThreads) {
-      const int64_t query = row + i % kQueries;
-      const float* from = i < kQueries ? log_sum_exp : delta;
-      // Behind the last query the weight becomes exp(-infinity).
-      statistics[tile % 2 * 2 * kQueries + i] = query < end    ? from[head.at_statistics + query]
-                                                : i < kQueries ? INFINITY
-                                                               : 0;
-    }
+  };
+  // A thread's element of a tile's statistics: read early, kept when the tile before is done with. Behind the
+  // last query the weight becomes exp(-infinity).
+  static_assert(2 * kQueries <= kThreads);
+  const int mine = static_cast<int>(threadIdx.x);
+  const auto read_statistic = [&](int tile) {
+    const int64_t query = begin + int64_t{tile} * kQueries + mine % kQueries;
+    const bool is_lse = mine < kQueries;
+    if (query >= end || mine >= 2 * kQueries) return is_lse ? INFINITY : 0;
+    return (is_lse ? log_sum_exp : delta)[head.at_statistics + query] * (is_lse ? kLog2E : 1);
+  };
+  const auto keep_statistic = [&](int tile, float value) {
+    if (mine < 2 * kQueries) statistics[tile % 2 * 2 * kQueries + mine] = value;
   };
   fetch_tile<kOwn, kDim, kThreads>(tile_k, k + head.at_key, head.stride, first, head.keys);
   fetch_tile<kOwn, kDim, kThreads>(tile_v, v + head.at_key, head.stride, first, head.keys);
   fetch_queries(0);
   cp_async_commit();
+  keep_statistic(0, read_statistic(0));
   const float scale = shape.scale * kLog2E;
+  float bias[2];  // of the thread's keys' scores
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+    bias[r] = first + warp * 16 + lane / 4 + r * 8 == head.keys - 1 ? head.bias * kLog2E : 0;
   float sum_k[kDim / 8][4] = {}, sum_v[kDim / 8][4] = {};
-  for (int64_t tile = 0; tile < tiles_of_queries; ++tile) {
+  for (int tile = 0; tile < tiles_of_queries; ++tile) {
     if (tile + 1 < tiles_of_queries) fetch_queries(tile + 1);
     cp_async_commit();
+    const float next = read_statistic(tile + 1);
     cp_async_wait<1>();
     __syncthreads();
     const bf16 *tile_q = tiles_q + tile % 2 * kTile, *tile_dout = tiles_dout + tile % 2 * kTile;
@@ -112,27 +124,27 @@ __global__ void __launch_bounds__(kThreads)
     for (int n = 0; n < kQueries / 8; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int64_t key = first + warp * 16 + lane / 4 + e / 2 * 8;
         const int query = n * 8 + lane % 4 * 2 + e % 2;
-        float score = weights[n][e] * scale - lse[query] * kLog2E;
-        if (key == head.keys - 1) score += head.bias * kLog2E;
-        weights[n][e] = key < head.keys ? exp2f(score) : 0;
+        weights[n][e] = exp2f(weights[n][e] * scale - lse[query] + bias[e / 2]);
         gradients[n][e] = weights[n][e] * (gradients[n][e] - deltas[query]) * shape.scale;
       }
     add_products<kDim>(sum_v, weights, tile_dout);
     add_products<kDim>(sum_k, gradients, tile_q);
+    keep_statistic(tile + 1, next);
     __syncthreads();
   }
   cp_async_wait<0>();
 #pragma unroll
   for (int d = 0; d < kDim / 8; ++d)
 #pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int64_t key = first + warp * 16 + lane / 4 + e / 2 * 8;
+    for (int r = 0; r < 2; ++r) {
+      const int64_t key = first + warp * 16 + lane / 4 + r * 8;
       if (key >= head.keys) continue;
-      const int column = d * 8 + lane % 4 * 2 + e % 2;
-      dk.write(shape, head, 0, part, sample, blockIdx.y, key, column, sum_k[d][e]);
-      dv.write(shape, head, 1, part, sample, blockIdx.y, key, column, sum_v[d][e]);
+      const int column = d * 8 + lane % 4 * 2;
+      const float of_k[] = {sum_k[d][2 * r], sum_k[d][2 * r + 1]},
+                  of_v[] = {sum_v[d][2 * r], sum_v[d][2 * r + 1]};
+      dk.write(shape, head, 0, part, sample, blockIdx.y, key, column, of_k);
+      dv.write(shape, head, 1, part, sample, blockIdx.y, key, column, of_v);
     }
 }
 
@@ -159,7 +171,7 @@ __global__ void __launch_bounds__(kThreads)
   fetch_tile<kOwn, kDim, kThreads>(tile_dout, dout + head.at_query, head.stride, first, head.queries);
   fetch_keys(0);
   cp_async_commit();
-  const float scale = shape.scale * kLog2E;
+  const float scale = shape.scale * kLog2E, bias = head.bias * kLog2E;
   float lse[2], deltas[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -175,6 +187,8 @@ __global__ void __launch_bounds__(kThreads)
     cp_async_wait<1>();
     __syncthreads();
     const bf16* tile_k = tiles_k + tile % 2 * kTile;
+    const int64_t left = head.keys - tile * kKeys;  // this tile's keys and those behind
+    const int last = left > kKeys ? kKeys : static_cast<int>(left) - 1;
     float weights[kKeys / 8][4] = {}, gradients[kKeys / 8][4] = {};
     multiply_rows<kDim>(weights, tile_q, warp * 16, tile_k);
     multiply_rows<kDim>(gradients, tile_dout, warp * 16, tiles_v + tile % 2 * kTile);
@@ -182,10 +196,9 @@ __global__ void __launch_bounds__(kThreads)
     for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int64_t key = tile * kKeys + n * 8 + lane % 4 * 2 + e % 2;
-        float score = weights[n][e] * scale - lse[e / 2];
-        if (key == head.keys - 1) score += head.bias * kLog2E;
-        const float weight = key < head.keys ? exp2f(score) : 0;
+        const int key = n * 8 + lane % 4 * 2 + e % 2;
+        const float offset = key < last ? 0 : key == last ? bias : -INFINITY;
+        const float weight = exp2f(weights[n][e] * scale - lse[e / 2] + offset);
         gradients[n][e] = weight * (gradients[n][e] - deltas[e / 2]) * shape.scale;
       }
     add_products<kDim>(sums, gradients, tile_k);
@@ -226,8 +239,8 @@ void launch_backward(const AttentionShape& s, const bf16* q, const bf16* k, cons
 void attention_backward(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, const bf16* out,
                         const float* log_sum_exp, const bf16* dout, bf16* dq, bf16* dk, bf16* dv,
                         const Queue& queue) {
-  require_aligned(q, k, v, dout, dq);
-  if (s.head_dim % 16 != 0 || s.head_dim > 128 || s.head_dim == 0)
+  require_aligned(q, k, v, dout, dq, dk, dv);
+  if (s.head_dim % 16 != 0 || s.head_dim > 128 || s.head_dim <= 0)
     fail("attention's backward pass in bfloat16: head dim ", s.head_dim,
          " is not supported; a multiple of 16 up to 128 is");
   DeviceBuffer<float> delta(*queue.stream, s.batch * s.heads * s.queries);
@@ -241,11 +254,13 @@ void attention_backward(const AttentionShape& s, const bf16* q, const bf16* k, c
 void attention_backward(const AttentionShape& s, const float* q, const float* k, const float* v,
                         const float* out, const float* log_sum_exp, const float* dout, float* dq, float* dk,
                         float* dv, const Queue& queue) {
-  if (s.head_dim > 128)
-    fail("attention's backward pass: head dim ", s.head_dim, " is not supported; up to 128 are");
+  if (s.head_dim > 128 || s.head_dim <= 0)
+    fail("attention's backward pass: head dim ", s.head_dim, " is not supported; 1 to 128 are");
   DeviceBuffer<float> delta(*queue.stream, s.batch * s.heads * s.queries);
   launch_delta(s, out, dout, delta.data(), queue);
-  const auto launcher = s.head_dim <= 64 ? launch_backward_float<64> : launch_backward_float<128>;
+  const bool whole = s.head_dim % 4 == 0 && aligned<4>(q, k, v, dout, dq, dk, dv), wide = s.head_dim > 64;
+  const auto launcher = whole ? (wide ? launch_backward_float<128, 4> : launch_backward_float<64, 4>)
+                              : (wide ? launch_backward_float<128, 1> : launch_backward_float<64, 1>);
   launcher(s, q, k, v, log_sum_exp, delta.data(), dout, dq, dk, dv, queue);
 }
 

@@ -1,5 +1,5 @@
 // Attention, backward, in float32: tiles of 32 queries by 32 keys, 256 threads; a thread has 2 x 2 scores and
-// 2 rows of every 16th column of a gradient.
+// 2 rows of 4 neighbouring columns in every 64 of a gradient.
 #pragma once
 
 #include <cmath>
@@ -9,22 +9,39 @@
 namespace wandistill::WD_KERNELS {
 
 constexpr int kGradTile = 32, kGradThreads = 256;
-
-/// Four tiles of 32 rows of the head: of q, k, v and dout; and the weights and the scores' gradients.
+/// Blocks per multiprocessor that the registers have to leave room for.
 template <int kColumns>
-struct GradTiles {
-  float q[kGradTile][kColumns + 1], k[kGradTile][kColumns + 1], v[kGradTile][kColumns + 1],
-      dout[kGradTile][kColumns + 1];
-  float p[kGradTile][kGradTile + 1], ds[kGradTile][kGradTile + 1];  // [query][key]
+constexpr int kGradBlocks = kColumns > 64 ? 2 : 3;
+
+/// Four tiles of 32 rows of the head: of q, k, v and dout; and the weights and the scores' gradients. Rows
+/// are read four columns at a time: eight of them, four floats apart in the banks, meet no conflict.
+template <int kColumns>
+struct alignas(16) GradTiles {
+  float q[kGradTile][kColumns + 4], k[kGradTile][kColumns + 4], v[kGradTile][kColumns + 4],
+      dout[kGradTile][kColumns + 4];
+  float p[kGradTile][kGradTile + 4], ds[kGradTile][kGradTile + 4];  // [query][key]
 };
 
-/// Rows [first, first + 32) of a head's tensor; zeros behind `rows` and `columns`.
-template <int kColumns>
-__device__ __forceinline__ void load_rows(float (&tile)[kGradTile][kColumns + 1], const float* tensor,
+/// The N of four sums from number e on.
+template <int N>
+__device__ __forceinline__ Pack<float, N> piece(const float (&four)[4], int e) {
+  Pack<float, N> pack;
+#pragma unroll
+  for (int n = 0; n < N; ++n) pack.element[n] = four[e + n];
+  return pack;
+}
+
+/// Rows [first, first + 32) of a head's tensor, N columns in one access; zeros behind `rows` and `columns`.
+template <int kColumns, int N>
+__device__ __forceinline__ void load_rows(float (&tile)[kGradTile][kColumns + 4], const float* tensor,
                                           int64_t stride, int64_t first, int64_t rows, int columns) {
-  for (int i = static_cast<int>(threadIdx.x); i < kGradTile * kColumns; i += kGradThreads) {
-    const int row = i / kColumns, c = i % kColumns;
-    tile[row][c] = first + row < rows && c < columns ? tensor[(first + row) * stride + c] : 0;
+  constexpr int kPieces = kColumns / N;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < kGradTile * kPieces; i += kGradThreads) {
+    const int row = i / kPieces, c = i % kPieces * N;
+    float values[N] = {};
+    if (first + row < rows && c < columns) load(tensor + (first + row) * stride + c, values);
+    store(&tile[row][c], values);
   }
 }
 
@@ -35,15 +52,26 @@ __device__ __forceinline__ void weigh(GradTiles<kColumns>& t, const AttentionSha
                                       const float* log_sum_exp, const float* delta) {
   const int tx = static_cast<int>(threadIdx.x) % 16, ty = static_cast<int>(threadIdx.x) / 16;
   float scores[2][2] = {}, dp[2][2] = {};
-#pragma unroll 8
-  for (int c = 0; c < kColumns; ++c)
+#pragma unroll 1
+  for (int c = 0; c < kColumns; c += 4) {
+    float q[2][4], k[2][4], v[2][4], dout[2][4];
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
+      load(&t.q[ty + 16 * i][c], q[i]);
+      load(&t.dout[ty + 16 * i][c], dout[i]);
+      load(&t.k[tx + 16 * i][c], k[i]);
+      load(&t.v[tx + 16 * i][c], v[i]);
+    }
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        scores[i][j] += t.q[ty + 16 * i][c] * t.k[tx + 16 * j][c];
-        dp[i][j] += t.dout[ty + 16 * i][c] * t.v[tx + 16 * j][c];
-      }
+    for (int e = 0; e < 4; ++e)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          scores[i][j] += q[i][e] * k[j][e];
+          dp[i][j] += dout[i][e] * v[j][e];
+        }
+  }
 #pragma unroll
   for (int i = 0; i < 2; ++i)
 #pragma unroll
@@ -61,8 +89,8 @@ __device__ __forceinline__ void weigh(GradTiles<kColumns>& t, const AttentionSha
 }
 
 /// Grid: key tiles, heads, samples x parts of the queries.
-template <int kColumns>
-__global__ void __launch_bounds__(kGradThreads)
+template <int kColumns, int N>
+__global__ void __launch_bounds__(kGradThreads, kGradBlocks<kColumns>)
     attention_dkdv_float_kernel(const AttentionShape shape, const QuerySplit split,
                                 const float* __restrict__ q, const float* __restrict__ k,
                                 const float* __restrict__ v, const float* __restrict__ log_sum_exp,
@@ -78,43 +106,54 @@ __global__ void __launch_bounds__(kGradThreads)
   if (key >= head.keys) return;  // of the whole block
   const int64_t begin = part * split.rows,
                 end = begin + split.rows < head.queries ? begin + split.rows : head.queries;
-  load_rows<kColumns>(t.k, k + head.at_key, head.stride, key, head.keys, dim);
-  load_rows<kColumns>(t.v, v + head.at_key, head.stride, key, head.keys, dim);
-  float sum_k[2][kColumns / 16] = {}, sum_v[2][kColumns / 16] = {};  // keys ty + 16 i, columns tx + 16 c
+  load_rows<kColumns, N>(t.k, k + head.at_key, head.stride, key, head.keys, dim);
+  load_rows<kColumns, N>(t.v, v + head.at_key, head.stride, key, head.keys, dim);
+  // Of keys 2 ty + i, columns 64 c + 4 tx + e.
+  float sum_k[2][kColumns / 64][4] = {}, sum_v[2][kColumns / 64][4] = {};
   for (int64_t query = begin; query < end; query += kGradTile) {
-    load_rows<kColumns>(t.q, q + head.at_query, head.stride, query, end, dim);
-    load_rows<kColumns>(t.dout, dout + head.at_query, head.stride, query, end, dim);
+    load_rows<kColumns, N>(t.q, q + head.at_query, head.stride, query, end, dim);
+    load_rows<kColumns, N>(t.dout, dout + head.at_query, head.stride, query, end, dim);
     __syncthreads();
-    weigh(t, shape, head, query, key, log_sum_exp, delta);
+    weigh<kColumns>(t, shape, head, query, key, log_sum_exp, delta);
     __syncthreads();
-    for (int r = 0; r < kGradTile; ++r)
+#pragma unroll 2
+    for (int r = 0; r < kGradTile; ++r) {
+      float weight[2], gradient[2];
+      load(&t.p[r][2 * ty], weight);
+      load(&t.ds[r][2 * ty], gradient);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float weight = t.p[r][ty + 16 * i], gradient = t.ds[r][ty + 16 * i];
+      for (int c = 0; c < kColumns / 64; ++c) {
+        float q_row[4], dout_row[4];
+        load(&t.q[r][64 * c + 4 * tx], q_row);
+        load(&t.dout[r][64 * c + 4 * tx], dout_row);
 #pragma unroll
-        for (int c = 0; c < kColumns / 16; ++c) {
-          sum_v[i][c] += weight * t.dout[r][tx + 16 * c];
-          sum_k[i][c] += gradient * t.q[r][tx + 16 * c];
-        }
+        for (int i = 0; i < 2; ++i)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            sum_v[i][c][e] += weight[i] * dout_row[e];
+            sum_k[i][c][e] += gradient[i] * q_row[e];
+          }
       }
+    }
     __syncthreads();
   }
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int64_t row = key + ty + 16 * i;
-    if (row >= head.keys) continue;
+  for (int i = 0; i < 2; ++i)
 #pragma unroll
-    for (int c = 0; c < kColumns / 16; ++c) {
-      if (tx + 16 * c >= dim) continue;
-      dk.write(shape, head, 0, part, sample, blockIdx.y, row, tx + 16 * c, sum_k[i][c]);
-      dv.write(shape, head, 1, part, sample, blockIdx.y, row, tx + 16 * c, sum_v[i][c]);
-    }
-  }
+    for (int c = 0; c < kColumns / 64; ++c)
+#pragma unroll
+      for (int e = 0; e < 4; e += N) {
+        const int64_t row = key + 2 * ty + i;
+        const int column = 64 * c + 4 * tx + e;
+        if (row >= head.keys || column >= dim) continue;
+        dk.write(shape, head, 0, part, sample, blockIdx.y, row, column, piece<N>(sum_k[i][c], e).element);
+        dv.write(shape, head, 1, part, sample, blockIdx.y, row, column, piece<N>(sum_v[i][c], e).element);
+      }
 }
 
 /// Grid: query tiles, heads, samples.
-template <int kColumns>
-__global__ void __launch_bounds__(kGradThreads)
+template <int kColumns, int N>
+__global__ void __launch_bounds__(kGradThreads, kGradBlocks<kColumns>)
     attention_dq_float_kernel(const AttentionShape shape, const float* __restrict__ q,
                               const float* __restrict__ k, const float* __restrict__ v,
                               const float* __restrict__ log_sum_exp, const float* __restrict__ delta,
@@ -125,35 +164,48 @@ __global__ void __launch_bounds__(kGradThreads)
   const int dim = static_cast<int>(shape.head_dim);
   const HeadView head(shape, blockIdx.z, blockIdx.y);
   const int64_t query = int64_t{blockIdx.x} * kGradTile;
-  load_rows<kColumns>(t.q, q + head.at_query, head.stride, query, head.queries, dim);
-  load_rows<kColumns>(t.dout, dout + head.at_query, head.stride, query, head.queries, dim);
-  float sums[2][kColumns / 16] = {};
+  load_rows<kColumns, N>(t.q, q + head.at_query, head.stride, query, head.queries, dim);
+  load_rows<kColumns, N>(t.dout, dout + head.at_query, head.stride, query, head.queries, dim);
+  float sums[2][kColumns / 64][4] = {};  // of queries 2 ty + i, columns 64 c + 4 tx + e
   for (int64_t key = 0; key < head.keys; key += kGradTile) {
-    load_rows<kColumns>(t.k, k + head.at_key, head.stride, key, head.keys, dim);
-    load_rows<kColumns>(t.v, v + head.at_key, head.stride, key, head.keys, dim);
+    load_rows<kColumns, N>(t.k, k + head.at_key, head.stride, key, head.keys, dim);
+    load_rows<kColumns, N>(t.v, v + head.at_key, head.stride, key, head.keys, dim);
     __syncthreads();
-    weigh(t, shape, head, query, key, log_sum_exp, delta);
+    weigh<kColumns>(t, shape, head, query, key, log_sum_exp, delta);
     __syncthreads();
-    for (int r = 0; r < kGradTile; ++r)
+#pragma unroll 2
+    for (int r = 0; r < kGradTile; r += 4) {
+      float gradient[2][4];
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float gradient = t.ds[ty + 16 * i][r];
+      for (int i = 0; i < 2; ++i) load(&t.ds[2 * ty + i][r], gradient[i]);
 #pragma unroll
-        for (int c = 0; c < kColumns / 16; ++c) sums[i][c] += gradient * t.k[r][tx + 16 * c];
+      for (int step = 0; step < 4; ++step)
+#pragma unroll
+        for (int c = 0; c < kColumns / 64; ++c) {
+          float k_row[4];
+          load(&t.k[r + step][64 * c + 4 * tx], k_row);
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) sums[i][c][e] += gradient[i][step] * k_row[e];
+        }
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i)
+#pragma unroll
+    for (int c = 0; c < kColumns / 64; ++c)
+#pragma unroll
+      for (int e = 0; e < 4; e += N) {
+        const int64_t row = query + 2 * ty + i;
+        const int column = 64 * c + 4 * tx + e;
+        if (row >= head.queries || column >= dim) continue;
+        store(dq + head.at_query + row * head.stride + column, piece<N>(sums[i][c], e).element);
       }
-    __syncthreads();
-  }
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int64_t row = query + ty + 16 * i;
-    if (row >= head.queries) continue;
-#pragma unroll
-    for (int c = 0; c < kColumns / 16; ++c)
-      if (tx + 16 * c < dim) dq[head.at_query + row * head.stride + tx + 16 * c] = sums[i][c];
-  }
 }
 
-template <int kColumns>
+template <int kColumns, int N>
 void launch_backward_float(const AttentionShape& s, const float* q, const float* k, const float* v,
                            const float* log_sum_exp, const float* delta, const float* dout, float* dq,
                            float* dk, float* dv, const Queue& queue) {
@@ -166,11 +218,12 @@ void launch_backward_float(const AttentionShape& s, const float* q, const float*
         DeviceBuffer<float>(*queue.stream, split.parts * 2 * s.batch * s.max_keys * s.heads * s.head_dim);
   const unsigned heads = static_cast<unsigned>(s.heads), batch = static_cast<unsigned>(s.batch);
   launch(queue, dim3(static_cast<unsigned>(key_tiles), heads, batch * static_cast<unsigned>(split.parts)),
-         kGradThreads, kBytes, attention_dkdv_float_kernel<kColumns>, s, split, q, k, v, log_sum_exp, delta,
-         dout, KeyGradient<float>{dk, partial.data()}, KeyGradient<float>{dv, partial.data()});
+         kGradThreads, kBytes, attention_dkdv_float_kernel<kColumns, N>, s, split, q, k, v, log_sum_exp,
+         delta, dout, KeyGradient<float>{dk, partial.data()}, KeyGradient<float>{dv, partial.data()});
   if (split.parts > 1) launch_sum_parts(s, split.parts, partial.data(), dk, dv, queue);
   launch(queue, dim3(static_cast<unsigned>((s.queries + kGradTile - 1) / kGradTile), heads, batch),
-         kGradThreads, kBytes, attention_dq_float_kernel<kColumns>, s, q, k, v, log_sum_exp, delta, dout, dq);
+         kGradThreads, kBytes, attention_dq_float_kernel<kColumns, N>, s, q, k, v, log_sum_exp, delta, dout,
+         dq);
 }
 
 }  // namespace wandistill::WD_KERNELS
