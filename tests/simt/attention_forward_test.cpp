@@ -1,81 +1,33 @@
 // The attention kernels against their twins.
-#include "tests/simt/typed.h"
+#include "tests/simt/attention_tensors.h"
 
 namespace wandistill::simt_test {
 namespace {
 
 const Queue kHost{};
 
-struct Case {
-  int64_t queries, heads, head_dim;
-  std::vector<int64_t> keys;  // per sample
-  bool bias;
-};
-
-/// The tensors of a case, rounded to T, on the host and on the device.
-template <class T>
-struct Tensors {
-  std::vector<int64_t> offsets{0};
-  std::vector<float> bias, q, k, v, dout;
-  AttentionShape shape;
-  DeviceBuffer<int64_t> device_offsets;
-  DeviceBuffer<float> device_bias;
-  DeviceBuffer<T> device_q, device_k, device_v, device_dout;
-  AttentionShape device_shape;
-
-  Tensors(DeviceSession& session, const Case& c) {
-    const int64_t B = static_cast<int64_t>(c.keys.size()), width = c.heads * c.head_dim;
-    for (const int64_t n : c.keys) offsets.push_back(offsets.back() + n);
-    bias = normal(B, 9);
-    q = normal(B * c.queries * width, 1);
-    for (float& value : q) value *= 3;  // scores far enough apart to matter
-    q = rounded<T>(q);
-    k = rounded<T>(normal(offsets.back() * width, 2));
-    v = rounded<T>(normal(offsets.back() * width, 3));
-    dout = rounded<T>(normal(B * c.queries * width, 4));
-    shape = {B,
-             c.queries,
-             c.heads,
-             c.head_dim,
-             *std::max_element(c.keys.begin(), c.keys.end()),
-             offsets.data(),
-             c.bias ? bias.data() : nullptr,
-             1 / std::sqrt(static_cast<float>(c.head_dim))};
-    device_offsets = session.upload(offsets);
-    device_bias = session.upload(bias);
-    device_q = upload_as<T>(session, q);
-    device_k = upload_as<T>(session, k);
-    device_v = upload_as<T>(session, v);
-    device_dout = upload_as<T>(session, dout);
-    device_shape = shape;
-    device_shape.key_offsets = device_offsets.data();
-    if (c.bias) device_shape.last_key_bias = device_bias.data();
-  }
-  int64_t statistics() const { return shape.batch * shape.heads * shape.queries; }
-};
-
 // Queries of less than a tile, one tile, several; keys of one tile, an exact multiple, ragged, three or more;
 // a last tile of one key, which is the biased one.
-const std::vector<Case> kCases = {{1, 1, 16, {1, 257}, true},     {5, 2, 32, {5, 77, 129}, true},
-                                  {7, 3, 48, {64, 1, 129}, true}, {77, 1, 64, {257}, true},
-                                  {129, 2, 64, {128, 64}, true},  {64, 1, 96, {77, 5, 192}, true},
-                                  {130, 1, 128, {200}, true},     {5, 1, 128, {257}, false},
-                                  {5, 1, 80, {130}, false},       {5, 1, 112, {65}, true}};
-const std::vector<Case> kWideCases = {{5, 1, 144, {77}, true},
-                                      {70, 1, 256, {33}, false},
-                                      {7, 2, 384, {129, 1, 32}, true},
-                                      {3, 1, 400, {65}, true},
-                                      {2, 1, 512, {65}, true}};
+const std::vector<AttentionCase> kCases = {{1, 1, 16, {1, 257}, true},     {5, 2, 32, {5, 77, 129}, true},
+                                           {7, 3, 48, {64, 1, 129}, true}, {77, 1, 64, {257}, true},
+                                           {129, 2, 64, {128, 64}, true},  {64, 1, 96, {77, 5, 192}, true},
+                                           {130, 1, 128, {200}, true},     {5, 1, 128, {257}, false},
+                                           {5, 1, 80, {130}, false},       {5, 1, 112, {65}, true}};
+const std::vector<AttentionCase> kWideCases = {{5, 1, 144, {77}, true},
+                                               {70, 1, 256, {33}, false},
+                                               {7, 2, 384, {129, 1, 32}, true},
+                                               {3, 1, 400, {65}, true},
+                                               {2, 1, 512, {65}, true}};
 
 // The weights are rounded to bf16 before they meet the values, and the output.
 template <class T>
 constexpr double kForwardBound = std::is_same_v<T, float> ? 1e-5 : 1.5 * kRounding<bf16>;
 
 template <class T>
-void check_forward(DeviceSession& session, const Case& c) {
+void check_forward(DeviceSession& session, const AttentionCase& c) {
   CAPTURE(c.queries);
   CAPTURE(c.head_dim);
-  const Tensors<T> t(session, c);
+  const AttentionTensors<T> t(session, c);
   std::vector<float> out(t.q.size()), lse(static_cast<size_t>(t.statistics()));
   ref::attention_forward(t.shape, t.q.data(), t.k.data(), t.v.data(), out.data(), lse.data(), kHost);
   auto device_out = session.buffer<T>(static_cast<int64_t>(out.size()) + kGuard);
@@ -89,69 +41,9 @@ void check_forward(DeviceSession& session, const Case& c) {
 TEST_CASE("attention, forward") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      for (const Case& c : kCases) check_forward<T>(session, c);
-      for (const Case& c : kWideCases) check_forward<T>(session, c);
+      for (const AttentionCase& c : kCases) check_forward<T>(session, c);
+      for (const AttentionCase& c : kWideCases) check_forward<T>(session, c);
     });
-  });
-}
-
-// As in the forward pass, and the scores' gradients, differences of larger numbers, are rounded before they
-// meet the queries and keys.
-template <class T>
-constexpr double kBackwardBound = std::is_same_v<T, float> ? 1e-5 : 3 * kRounding<bf16>;
-
-template <class T>
-void check_backward(DeviceSession& session, const Case& c) {
-  CAPTURE(c.queries);
-  CAPTURE(c.head_dim);
-  const Tensors<T> t(session, c);
-  std::vector<float> out(t.q.size()), lse(static_cast<size_t>(t.statistics())), dq(out.size()),
-      dk(t.k.size()), dv(t.v.size());
-  ref::attention_forward(t.shape, t.q.data(), t.k.data(), t.v.data(), out.data(), lse.data(), kHost);
-  ref::attention_backward(t.shape, t.q.data(), t.k.data(), t.v.data(), out.data(), lse.data(), t.dout.data(),
-                          dq.data(), dk.data(), dv.data(), kHost);
-  const auto device_out = upload_as<T>(session, out);
-  const auto device_lse = session.upload(lse);
-  auto device_dq = session.buffer<T>(static_cast<int64_t>(dq.size()) + kGuard),
-       device_dk = session.buffer<T>(static_cast<int64_t>(dk.size()) + kGuard),
-       device_dv = session.buffer<T>(static_cast<int64_t>(dv.size()) + kGuard);
-  session.ops<T>().attention_backward(t.device_shape, t.device_q.data(), t.device_k.data(), t.device_v.data(),
-                                      device_out.data(), device_lse.data(), t.device_dout.data(),
-                                      device_dq.data(), device_dk.data(), device_dv.data(), session.queue);
-  CHECK(relative_difference(guarded(download_as_float(session, device_dq)), dq) <= kBackwardBound<T>);
-  CHECK(relative_difference(guarded(download_as_float(session, device_dk)), dk) <= kBackwardBound<T>);
-  CHECK(relative_difference(guarded(download_as_float(session, device_dv)), dv) <= kBackwardBound<T>);
-}
-
-TEST_CASE("attention, backward") {
-  on_every_device([](DeviceSession& session, const TestKernels&) {
-    for_each_type([&]<class T>() {
-      for (const Case& c : kCases) check_backward<T>(session, c);
-      check_backward<T>(session, {600, 1, 16, {5, 70}, true});  // the queries in parts
-    });
-    check_backward<float>(session, {9, 2, 10, {7}, true});
-  });
-}
-
-TEST_CASE("attention, backward: the same bits in every order") {
-  for_each_type([]<class T>() {
-    std::vector<std::vector<float>> first;
-    for (const SimtCase& simt : kSimtCases) {
-      DeviceSession session(make_simt_device(simt.options), simt.threads);
-      const Tensors<T> t(session, {520, 1, 32, {70}, true});
-      auto out = session.buffer<T>(static_cast<int64_t>(t.q.size())), dq = session.buffer<T>(out.size()),
-           dk = session.buffer<T>(static_cast<int64_t>(t.k.size())), dv = session.buffer<T>(dk.size());
-      auto lse = session.buffer<float>(t.statistics());
-      session.ops<T>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(),
-                                         t.device_v.data(), out.data(), lse.data(), session.queue);
-      session.ops<T>().attention_backward(t.device_shape, t.device_q.data(), t.device_k.data(),
-                                          t.device_v.data(), out.data(), lse.data(), t.device_dout.data(),
-                                          dq.data(), dk.data(), dv.data(), session.queue);
-      const std::vector<std::vector<float>> found = {
-          download_as_float(session, dq), download_as_float(session, dk), download_as_float(session, dv)};
-      if (first.empty()) first = found;
-      CHECK(found == first);
-    }
   });
 }
 
@@ -161,7 +53,7 @@ TEST_CASE("attention, forward: float32 takes any head dim and alignment, bf16 sa
     check_forward<float>(session, {9, 2, 10, {7, 70}, true});
     check_forward<float>(session, {9, 1, 131, {70}, true});
     const auto refused = [&](int64_t head_dim, float scale, int64_t skipped) {
-      const Tensors<bf16> t(session, {9, 2, head_dim, {7}, false});
+      const AttentionTensors<bf16> t(session, {9, 2, head_dim, {7}, false});
       auto out = session.buffer<bf16>(static_cast<int64_t>(t.q.size()));
       AttentionShape shape = t.device_shape;
       shape.scale = scale;
@@ -177,7 +69,7 @@ TEST_CASE("attention, forward: float32 takes any head dim and alignment, bf16 sa
 
 TEST_CASE("attention, forward: float32 tensors that are not aligned, each in turn, without log_sum_exp") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
-    const Tensors<float> t(session, {9, 1, 16, {70}, true});
+    const AttentionTensors<float> t(session, {9, 1, 16, {70}, true});
     std::vector<float> expected(t.q.size());
     ref::attention_forward(t.shape, t.q.data(), t.k.data(), t.v.data(), expected.data(), nullptr, kHost);
     const auto shifted = [&](const std::vector<float>& values, bool by_one) {
@@ -236,7 +128,7 @@ void check_bits_alone(DeviceSession& session, int64_t head_dim) {
   CAPTURE(head_dim);
   constexpr int64_t kQueries = 70, kHeads = 2, kFirstKeys = 90, kKeys = 130, kSkipped = 4;
   const int64_t width = kHeads * head_dim, count = kQueries - kSkipped;
-  const Tensors<T> t(session, {kQueries, kHeads, head_dim, {kFirstKeys, kKeys}, true});
+  const AttentionTensors<T> t(session, {kQueries, kHeads, head_dim, {kFirstKeys, kKeys}, true});
   auto out = session.buffer<T>(static_cast<int64_t>(t.q.size()));
   session.ops<T>().attention_forward(t.device_shape, t.device_q.data(), t.device_k.data(), t.device_v.data(),
                                      out.data(), nullptr, session.queue);
