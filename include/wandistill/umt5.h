@@ -10,20 +10,9 @@
 
 #include "wandistill/compute.h"
 #include "wandistill/safetensors.h"
+#include "wandistill/umt5_config.h"
 
 namespace wandistill {
-
-/// Sizes from the component's config.json.
-struct Umt5Config {
-  int64_t d_model, d_kv, d_ff;  // heads * d_kv may differ from d_model
-  int64_t heads, layers, vocab_size;
-  int64_t buckets, max_distance;  // of the relative positions
-  float eps;
-
-  /// folder: the component's, such as <teacher>/text_encoder. Error where the feed-forward layer is not a
-  /// gated GELU.
-  static Umt5Config load(const std::filesystem::path& folder);
-};
 
 /// T5's bucket of a key `distance` places after the query (before: negative), in both directions: half of the
 /// buckets for each sign, of these half exact, half logarithmic up to max_distance.

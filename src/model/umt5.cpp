@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "wandistill/component_tensors.h"
 #include "wandistill/error.h"
 
 namespace wandistill {
@@ -17,11 +18,6 @@ namespace {
 
 /// The embedding table goes by either name or, tied, by both.
 constexpr const char* kTableNames[] = {"shared.weight", "encoder.embed_tokens.weight"};
-
-/// The half of a whole UMT5 that an encoder does not need.
-bool belongs_to_decoder(const std::string& name) {
-  return name.starts_with("decoder.") || name == "lm_head.weight";
-}
 
 /// The embedding table is read row by row, so its shape is checked here.
 void check_table(const TensorInfo& table, const Umt5Config& c) {
@@ -144,7 +140,7 @@ Umt5Encoder::Umt5Encoder(const std::filesystem::path& folder, const Compute& com
     weights_ = std::make_unique<WeightsOf<float>>(config_, compute, read);
   else
     weights_ = std::make_unique<WeightsOf<bf16>>(config_, compute, read);
-  files_->refuse_unknown(known, belongs_to_decoder);
+  files_->refuse_unknown(known, umt5_tensor_unused);
 }
 Umt5Encoder::~Umt5Encoder() = default;
 Umt5Encoder::Umt5Encoder(Umt5Encoder&&) noexcept = default;

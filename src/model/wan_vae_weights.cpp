@@ -10,27 +10,19 @@
 namespace wandistill {
 namespace {
 
-/// Tensors of the whole VAE that decoding one frame does not need: the encoder, and the temporal upsampling,
-/// which the reference skips on the first frame.
-constexpr const char* kUnusedPrefixes[] = {"encoder.", "quant_conv."};
-constexpr const char* kUnusedPart = ".time_conv.";
-
-bool unused(const std::string& name) {
-  for (const char* prefix : kUnusedPrefixes) {
-    if (name.starts_with(prefix)) return true;
-  }
-  return name.starts_with("decoder.") && name.find(kUnusedPart) != std::string::npos;
-}
-
-/// Reads layers and keeps count of what it read.
+/// Reads layers and keeps count of what it read. Without files only their sizes are noted.
 class Reader {
  public:
   Reader(const std::filesystem::path& folder, VaeDtype dtype, const Compute& compute)
-      : files_(folder, "diffusion_pytorch_model"), dtype_(dtype), compute_(compute) {}
+      : files_(std::in_place, folder, "diffusion_pytorch_model"), dtype_(dtype), compute_(compute) {}
+  explicit Reader(std::vector<TensorSpec>* tensors)
+      : dtype_(VaeDtype::kFloat32), compute_(Queue{1}), tensors_(tensors) {}
 
   Buffer<float> values(const std::string& name, const Shape& shape) {
+    if (tensors_) tensors_->push_back({name, shape});
+    if (!files_) return {};
     Buffer<float> read(element_count(shape));
-    files_.read(name, shape, read.data());
+    files_->read(name, shape, read.data());
     round_to(dtype_, read.size(), read.data(), {1});
     known_.insert(name);
     return read;
@@ -45,6 +37,12 @@ class Reader {
     shape.insert(shape.end(), {kernel, kernel});
     const Buffer<float> all = values(name + ".weight", shape);
     const Buffer<float> bias = values(name + ".bias", {c_out});
+    if (!files_) {
+      std::vector<VaeConv> sizes;
+      for (int64_t i = 0; i < parts; ++i)
+        sizes.push_back({c_in, c_out / parts, kernel, upsample, OpTensor(), OpTensor()});
+      return sizes;
+    }
     Buffer<float> weight(kernel * kernel * c_in * c_out);
     const int64_t taps = kernel * kernel, stride = std::max<int64_t>(frames, 1) * taps;
     for (int64_t o = 0; o < c_out; ++o) {
@@ -80,38 +78,36 @@ class Reader {
     return block;
   }
 
-  void refuse_unknown() const { files_.refuse_unknown(known_, unused); }
+  void refuse_unknown() const { files_->refuse_unknown(known_, vae_tensor_unused); }
 
  private:
   OpTensor placed(Buffer<float> read) const {
+    if (!files_) return {};
     return {compute_, dtype_ == VaeDtype::kBfloat16 ? Dtype::kBfloat16 : Dtype::kFloat32, std::move(read)};
   }
 
-  SafetensorsFolder files_;
+  std::optional<SafetensorsFolder> files_;
   VaeDtype dtype_;
-  const Compute& compute_;
+  const Compute compute_;
+  std::vector<TensorSpec>* tensors_ = nullptr;
   std::set<std::string> known_;
 };
 
-}  // namespace
-
-WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config, VaeDtype dtype,
-                             const Compute& compute) {
-  Reader reader(folder, dtype, compute);
+void read_layers(const WanVaeConfig& config, Reader& reader, WanVaeWeights& w) {
   const std::vector<int64_t> mult(config.dim_mult.rbegin(), config.dim_mult.rend());
   const int64_t levels = static_cast<int64_t>(mult.size()), middle = config.base_dim * mult[0];
   const std::string mid = "decoder.mid_block.", attention = mid + "attentions.0.";
 
-  post_quant_conv = reader.conv("post_quant_conv", config.z_dim, config.z_dim, 1, 1);
-  conv_in = reader.conv("decoder.conv_in", config.z_dim, middle, 3, 3);
-  before_attention = reader.residual_block(mid + "resnets.0", middle, middle);
-  attention_norm = reader.tensor(attention + "norm.gamma", {middle, 1, 1});
+  w.post_quant_conv = reader.conv("post_quant_conv", config.z_dim, config.z_dim, 1, 1);
+  w.conv_in = reader.conv("decoder.conv_in", config.z_dim, middle, 3, 3);
+  w.before_attention = reader.residual_block(mid + "resnets.0", middle, middle);
+  w.attention_norm = reader.tensor(attention + "norm.gamma", {middle, 1, 1});
   std::vector<VaeConv> qkv = reader.convs(attention + "to_qkv", middle, 3 * middle, 1, 0, false, 3);
-  q = std::move(qkv[0]);
-  k = std::move(qkv[1]);
-  v = std::move(qkv[2]);
-  attention_out = reader.conv(attention + "proj", middle, middle, 1, 0);
-  after_attention = reader.residual_block(mid + "resnets.1", middle, middle);
+  w.q = std::move(qkv[0]);
+  w.k = std::move(qkv[1]);
+  w.v = std::move(qkv[2]);
+  w.attention_out = reader.conv(attention + "proj", middle, middle, 1, 0);
+  w.after_attention = reader.residual_block(mid + "resnets.1", middle, middle);
 
   int64_t channels = middle;
   for (int64_t i = 0; i < levels; ++i) {
@@ -126,11 +122,24 @@ WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeCo
       block.upsampler = reader.conv(name + "upsamplers.0.resample.1", channels, channels / 2, 3, 0, true);
       channels /= 2;
     }
-    up_blocks.push_back(std::move(block));
+    w.up_blocks.push_back(std::move(block));
   }
-  norm_out = reader.tensor("decoder.norm_out.gamma", {channels, 1, 1, 1});
-  conv_out = reader.conv("decoder.conv_out", channels, 3, 3, 3);
+  w.norm_out = reader.tensor("decoder.norm_out.gamma", {channels, 1, 1, 1});
+  w.conv_out = reader.conv("decoder.conv_out", channels, 3, 3, 3);
+}
+
+}  // namespace
+
+WanVaeWeights::WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config, VaeDtype dtype,
+                             const Compute& compute) {
+  Reader reader(folder, dtype, compute);
+  read_layers(config, reader, *this);
   reader.refuse_unknown();
+}
+
+WanVaeWeights::WanVaeWeights(const WanVaeConfig& config, std::vector<TensorSpec>* tensors) {
+  Reader reader(tensors);
+  read_layers(config, reader, *this);
 }
 
 }  // namespace wandistill

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "wandistill/component_tensors.h"
 #include "wandistill/compute.h"
 #include "wandistill/ops/conv2d.h"
 #include "wandistill/safetensors.h"
@@ -43,6 +44,9 @@ struct WanVaeWeights {
   /// Rounded to dtype, in which a device keeps them.
   WanVaeWeights(const std::filesystem::path& folder, const WanVaeConfig& config, VaeDtype dtype,
                 const Compute& compute);
+  /// The layers' sizes without values, for what needs no more. tensors, where given, receives what the other
+  /// constructor reads.
+  explicit WanVaeWeights(const WanVaeConfig& config, std::vector<TensorSpec>* tensors = nullptr);
 
   VaeConv post_quant_conv, conv_in;
   VaeResidualBlock before_attention, after_attention;  // the middle block

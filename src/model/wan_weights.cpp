@@ -1,19 +1,11 @@
 #include <set>
 
+#include "wandistill/component_tensors.h"
 #include "wandistill/compute.h"
 #include "wandistill/safetensors.h"
 #include "wandistill/wan_transformer.h"
 
 namespace wandistill {
-namespace {
-
-/// Present in some exports of image-to-video models, used by none of our passes.
-bool allowed(const std::string& name) {
-  return name.find("norm_added_q") != std::string::npos;
-}
-
-}  // namespace
-
 ModelWeights load_wan_weights(const std::filesystem::path& folder, const ParameterLayout& layout,
                               const Compute& compute, Dtype dtype) {
   const SafetensorsFolder files(folder, "diffusion_pytorch_model");
@@ -22,7 +14,7 @@ ModelWeights load_wan_weights(const std::filesystem::path& folder, const Paramet
     files.read(p.name, p.shape, out);
     known.insert(p.name);
   });
-  files.refuse_unknown(known, allowed);
+  files.refuse_unknown(known, transformer_tensor_unused);
   return weights;
 }
 
@@ -34,7 +26,7 @@ Buffer<float> load_wan_weights(const std::filesystem::path& folder, const Parame
     files.read(p.name, p.shape, weights.data() + p.offset);
     known.insert(p.name);
   }
-  files.refuse_unknown(known, allowed);
+  files.refuse_unknown(known, transformer_tensor_unused);
   return weights;
 }
 
