@@ -13,6 +13,8 @@ namespace wandistill {
 int run_train(Session& session, const TrainOptions& options, const std::string& effective_config);
 int run_sample(Session& session, const SampleOptions& options);
 int run_decode(Session& session, const DecodeOptions& options);
+/// Rank 0 plans and prints; the others wait for it.
+int run_plan(Session& session, const PlanOptions& options);
 /// Rank 0 prints; the others wait for it.
 int run_inspect(Session& session, const InspectOptions& options);
 

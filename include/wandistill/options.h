@@ -111,6 +111,21 @@ struct DecodeOptions {
   std::string out;
 };
 
+/// `wandistill plan`. Zero: as the card, the data or the configs say.
+struct PlanOptions {
+  TrainOptions train;
+  std::string card = "h100";               // machine.h
+  double gpu_memory = 0, host_memory = 0;  // GB, of a rank's GPU and of a node
+  double matmul_tflops = 0;                // achieved by a rank
+  double link_gbs = 0;                     // GB/s from the host to a GPU
+  int64_t world_size = 1, ranks_per_node = 0;
+  int64_t threads = 0;     // of a rank
+  int64_t image_size = 0;  // pixels
+  int64_t num_prompts = 0, prompt_tokens = 0;
+  std::string teacher_placement = "auto";  // teacher_placement.h
+  std::string json;                        // receives the plan
+};
+
 /// `wandistill inspect`
 struct InspectOptions {
   std::string path;  // a teacher, student, cache or checkpoint

@@ -18,6 +18,7 @@ constexpr Subcommand kSubcommands[] = {
     {"train", "distil a teacher into a student", prepare_train},
     {"sample", "draw pictures with a teacher or a student", prepare_sample},
     {"decode", "turn latents into pictures", prepare_decode},
+    {"plan", "say what a training will take: memory, work, files, time", prepare_plan},
     {"inspect", "show what is in a model folder, a teacher cache or a checkpoint", prepare_inspect},
 };
 

@@ -23,6 +23,7 @@ struct Prepared {
 Prepared prepare_train(const std::vector<std::string>& arguments);
 Prepared prepare_sample(const std::vector<std::string>& arguments);
 Prepared prepare_decode(const std::vector<std::string>& arguments);
+Prepared prepare_plan(const std::vector<std::string>& arguments);
 Prepared prepare_inspect(const std::vector<std::string>& arguments);
 
 /// The whole line behind the program's name.
@@ -51,6 +52,20 @@ struct SampleLine {
   OptionSet set;
 };
 
+/// The options of `plan`: those of a machine, and all of train's.
+struct PlanLine {
+  /// data: as TrainLine's.
+  explicit PlanLine(const std::filesystem::path& data);
+  PlanLine(const PlanLine&) = delete;
+  /// As TrainLine's.
+  bool parse(const std::vector<std::string>& arguments);
+
+  PlanOptions options;
+  OptionSet set;
+};
+
+/// Declares all of train's options, the embedded data as their defaults.
+void declare_train(OptionSet& set, TrainOptions& options, const std::filesystem::path& data);
 /// Declares the options that train and sample have in common for drawing pictures.
 void declare_pictures(OptionSet& set, PictureOptions& options);
 /// Declares --vae_dtype and --vae_tile_rows.

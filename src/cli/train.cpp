@@ -138,8 +138,7 @@ void declare_run(OptionSet& set, TrainOptions& o) {
 
 }  // namespace
 
-TrainLine::TrainLine(const std::filesystem::path& data)
-    : set("train --output_dir DIR [options]", about(data)) {
+void declare_train(OptionSet& set, TrainOptions& options, const std::filesystem::path& data) {
   options.teacher.teacher_path = embedded(data, "tiny-wan");
   options.student_config = embedded(data, "student_tiny.json");
   options.data_path = embedded(data, "prompts_shapes.txt");
@@ -148,6 +147,11 @@ TrainLine::TrainLine(const std::filesystem::path& data)
   declare_training(set, options);
   declare_samples(set, options);
   declare_run(set, options);
+}
+
+TrainLine::TrainLine(const std::filesystem::path& data)
+    : set("train --output_dir DIR [options]", about(data)) {
+  declare_train(set, options, data);
 }
 
 bool TrainLine::parse(const std::vector<std::string>& arguments) {

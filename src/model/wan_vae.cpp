@@ -75,17 +75,12 @@ bool WanVaeDecoder::decode_band(const VaeBand& band, float* image, const Compute
 
 int64_t WanVaeDecoder::decode_peak_bytes(int64_t h, int64_t w, int64_t rows, int64_t strip,
                                          int threads) const {
-  const VaeMemory trunk = trunk_memory(*weights_, h, w, threads);
-  const VaeMemory pass = strip_memory(*weights_, h, w, strip_size(strip, rows), threads);
-  const int64_t element = narrow_ ? sizeof(bf16) : sizeof(float);
-  return std::max(trunk.bytes(element), trunk.stream * element + pass.bytes(element));
+  return wandistill::decode_peak_bytes(*weights_, h, w, rows, strip, threads,
+                                       narrow_ ? sizeof(bf16) : sizeof(float));
 }
 
 int64_t WanVaeDecoder::strip_rows(int64_t h, int64_t w, int64_t bytes, int threads) const {
-  const int64_t budget = std::max(bytes, decode_peak_bytes(h, w, h, 1, threads));
-  int64_t rows = h;
-  while (decode_peak_bytes(h, w, h, rows, threads) > budget) --rows;
-  return rows;
+  return wandistill::strip_rows(*weights_, h, w, bytes, threads, narrow_ ? sizeof(bf16) : sizeof(float));
 }
 
 }  // namespace wandistill

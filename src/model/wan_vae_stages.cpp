@@ -97,4 +97,19 @@ VaeMemory strip_memory(const WanVaeWeights& weights, int64_t h, int64_t w, int64
   return m;
 }
 
+int64_t decode_peak_bytes(const WanVaeWeights& weights, int64_t h, int64_t w, int64_t rows, int64_t strip,
+                          int threads, int64_t element) {
+  const VaeMemory trunk = trunk_memory(weights, h, w, threads);
+  const VaeMemory pass = strip_memory(weights, h, w, strip == 0 ? rows : std::min(strip, rows), threads);
+  return std::max(trunk.bytes(element), trunk.stream * element + pass.bytes(element));
+}
+
+int64_t strip_rows(const WanVaeWeights& weights, int64_t h, int64_t w, int64_t bytes, int threads,
+                   int64_t element) {
+  const int64_t budget = std::max(bytes, decode_peak_bytes(weights, h, w, h, 1, threads, element));
+  int64_t rows = h;
+  while (decode_peak_bytes(weights, h, w, h, rows, threads, element) > budget) --rows;
+  return rows;
+}
+
 }  // namespace wandistill

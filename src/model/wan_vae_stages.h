@@ -40,4 +40,10 @@ VaeMemory trunk_memory(const WanVaeWeights& weights, int64_t h, int64_t w, int t
 /// For the stages behind, for any `strip` latent rows of the picture.
 VaeMemory strip_memory(const WanVaeWeights& weights, int64_t h, int64_t w, int64_t strip, int threads);
 
+/// WanVaeDecoder's functions of these names, from the layers' sizes; element: bytes of what is kept.
+int64_t decode_peak_bytes(const WanVaeWeights& weights, int64_t h, int64_t w, int64_t rows, int64_t strip,
+                          int threads, int64_t element);
+int64_t strip_rows(const WanVaeWeights& weights, int64_t h, int64_t w, int64_t bytes, int threads,
+                   int64_t element);
+
 }  // namespace wandistill

@@ -15,18 +15,21 @@ constexpr int64_t kTokensWorthSplitting = 64;
 
 }  // namespace
 
+int64_t pictures_at_once(const WanConfig& config, Dtype dtype, int64_t passes, int64_t tokens,
+                         int64_t budget) {
+  const int64_t bytes =
+      WanActivations::bytes(config, Keep::kNothing, passes, tokens, passes * kTextPositions, dtype);
+  return std::clamp<int64_t>(std::min(kRowsThatFill / (passes * tokens), budget / bytes), 1, 64);
+}
+
 RoundLimits round_limits(const Session& session, const PictureRound& round, const PictureOptions& options,
                          const Compute& compute) {
   const int64_t budget = compute.memory_budget(session);
   const WanConfig& config = round.model.transformer->config();
-  const int64_t passes = round.model.guided() ? 2 : 1, tokens = config.tokens(round.h, round.w),
-                rows = passes * tokens;
+  const int64_t passes = round.model.guided() ? 2 : 1, tokens = config.tokens(round.h, round.w);
   RoundLimits limits{.batch = options.sample_batch, .most_ranks = 1, .tile_rows = options.vae_tile_rows};
-  if (limits.batch == 0) {
-    const int64_t bytes = WanActivations::bytes(config, Keep::kNothing, passes, tokens,
-                                                passes * kTextPositions, round.model.transformer->dtype());
-    limits.batch = std::clamp<int64_t>(std::min(kRowsThatFill / rows, budget / bytes), 1, 64);
-  }
+  if (limits.batch == 0)
+    limits.batch = pictures_at_once(config, round.model.transformer->dtype(), passes, tokens, budget);
   if (options.sample_split == "auto")
     limits.most_ranks = std::min<int64_t>(passes * std::max<int64_t>(1, tokens / kTokensWorthSplitting),
                                           session.world_size());

@@ -12,6 +12,10 @@ struct RoundLimits {
   int64_t tile_rows;   // latent rows decoded at once
 };
 
+/// RoundLimits::batch where `budget` bytes may be used; passes: 2 with guidance, else 1.
+int64_t pictures_at_once(const WanConfig& config, Dtype dtype, int64_t passes, int64_t tokens,
+                         int64_t budget);
+
 RoundLimits round_limits(const Session& session, const PictureRound& round, const PictureOptions& options,
                          const Compute& compute);
 

@@ -2,6 +2,7 @@
 
 #include "wandistill/error.h"
 #include "wandistill/file.h"
+#include "wandistill/job_sizes.h"
 #include "wandistill/philox.h"
 #include "wandistill/progress.h"
 #include "wandistill/teacher_cache.h"
@@ -9,8 +10,6 @@
 namespace wandistill {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr int64_t kShardBytes = int64_t(256) << 20;
 
 /// Trajectories of one shard while they are computed: at most about kShardBytes.
 class ShardBuilder {

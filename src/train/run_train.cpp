@@ -10,6 +10,7 @@
 #include "wandistill/error.h"
 #include "wandistill/export.h"
 #include "wandistill/file.h"
+#include "wandistill/job_sizes.h"
 #include "wandistill/progress.h"
 #include "wandistill/projection.h"
 #include "wandistill/prompts.h"
@@ -22,7 +23,6 @@ namespace {
 constexpr int kIncomplete = 3;        // --strict_samples, and a picture is missing
 constexpr int kRequeue = 85;          // stopped by a signal after a checkpoint: run the same command again
 constexpr int64_t kSheetColumns = 8;  // epochs on the contact sheet
-constexpr int64_t kDefaultSamplePrompts = 4;
 
 /// Ends the run on every rank, which all throw it together.
 struct EndOfRun {
@@ -246,10 +246,9 @@ class TrainJob {
 
   Buffer<float> projected_weights() {
     // A few dozen points spread over the training samples.
-    constexpr int64_t kPoints = 64;
     const std::vector<TrainingSample>& samples = dataset_->training();
     const int64_t size = teacher_->vae_config().z_dim * h_ * w_;
-    const int64_t count = std::min<int64_t>(kPoints, int64_t(samples.size()));
+    const int64_t count = std::min<int64_t>(kCalibrationPoints, int64_t(samples.size()));
     Calibration calibration{.height = h_,
                             .width = w_,
                             .latents = std::vector<float>(size_t(count * size)),

@@ -1,0 +1,236 @@
+// Follows what src/train, src/teacher and src/sample allocate, stage by stage.
+#include <algorithm>
+
+#include "src/model/wan_vae_stages.h"
+#include "src/sample/round_limits.h"
+#include "wandistill/component_tensors.h"
+#include "wandistill/flops.h"
+#include "wandistill/job_sizes.h"
+#include "wandistill/plan.h"
+#include "wandistill/wan_transformer.h"
+
+namespace wandistill {
+namespace {
+
+constexpr int64_t kFloat = sizeof(float);
+
+int64_t bytes_of(Dtype dtype) {
+  return dtype == Dtype::kBfloat16 ? 2 : 4;
+}
+
+class Memory {
+ public:
+  Memory(const PlanInput& input, TeacherPlacement placement)
+      : in_(input),
+        o_(input.options),
+        placement_(placement),
+        h_(input.latent_height()),
+        w_(input.latent_width()),
+        picture_(input.vae.z_dim * h_ * w_),
+        rows_(text_rows(input.prompts.longest)),
+        student_(ParameterLayout(input.student).total()),
+        teacher_type_(input.element(o_.teacher.teacher_dtype)),
+        student_type_(input.element(o_.student_dtype)),
+        vae_element_(bytes_of(input.element(o_.pictures.vae_dtype))) {}
+
+  std::vector<StageMemory> all() const {
+    std::vector<StageMemory> stages;
+    stages.push_back(beside_pictures(
+        {.stage = Stage::kText, .weights = encoder_weights(), .activations = encoder_activations()}));
+    stages.push_back(trajectories());
+    stages.push_back(student_start());
+    const StageMemory training = this->training();
+    stages.push_back(training);
+    if (o_.save_samples) stages.push_back(pictures(training));
+    stages.push_back(saving(training));
+    return stages;
+  }
+
+  int64_t tile_rows() const { return tile_rows(WanVaeWeights(in_.vae), free_bytes(training()) / 2); }
+
+  StageMemory trajectories() const {
+    StageMemory stage = with_experts();
+    stage.stage = Stage::kTrajectories;
+    const int64_t B = std::min(o_.teacher_batch, in_.trajectories());
+    const int64_t passes = o_.teacher.guidance > 1 ? 2 : 1;
+    const int64_t rows = B * (rows_ + (passes - 1) * text_rows(in_.prompts.negative));
+    const bool on_cpu = placement_ == TeacherPlacement::kHost;
+    const int64_t network =
+        WanActivations::bytes(in_.teacher, Keep::kNothing, passes * B, in_.teacher.tokens(h_, w_), rows,
+                              on_cpu ? Dtype::kFloat32 : teacher_type_);
+    const int64_t latents = (2 * passes + 1) * B * picture_ * kFloat;
+    // One shard's trajectories; its buffers double as they grow, so as much again is free in between.
+    const int64_t per_trajectory = (2 * o_.teacher.teacher_steps + 1) * picture_ * kFloat;
+    const int64_t in_shard = std::max<int64_t>(1, kShardBytes / per_trajectory);
+    const int64_t own =
+        (in_.trajectories() + in_.machine.world_size - 1) / std::max<int64_t>(1, in_.machine.world_size);
+    const int64_t shard = 2 * per_trajectory * std::min(own, (in_shard + B - 1) / B * B);
+    const bool apart = in_.machine.on_gpu() && on_cpu;
+    if (!apart) stage.activations += network + latents;
+    in_host(stage, shard + (apart ? network + latents : 0));
+    return stage;
+  }
+
+ private:
+  /// Bytes in the host's memory of a rank.
+  void in_host(StageMemory& stage, int64_t bytes) const {
+    (in_.machine.on_gpu() ? stage.host : stage.activations) += bytes;
+  }
+
+  /// The decoder is there from the start where pictures are drawn.
+  StageMemory beside_pictures(StageMemory stage) const {
+    if (o_.save_samples) stage.weights += parameter_count_of_decoder() * vae_element_;
+    return stage;
+  }
+
+  int64_t parameter_count_of_decoder() const {
+    int64_t count = 0;  // one temporal tap is kept of each convolution
+    for (const TensorSpec& tensor : vae_decoder_tensors(in_.vae)) {
+      const int64_t taps = tensor.shape.size() == 5 ? tensor.shape[2] : 1;
+      count += element_count(tensor.shape) / taps;
+    }
+    return count;
+  }
+
+  /// The token embeddings stay in the file.
+  int64_t encoder_weights() const {
+    const Umt5Config& c = in_.text_encoder;
+    return (parameter_count(umt5_tensors(c)) - c.vocab_size * c.d_model) * bytes_of(teacher_type_);
+  }
+  int64_t encoder_activations() const {
+    const Umt5Config& c = in_.text_encoder;
+    const int64_t n = in_.prompts.longest, inner = c.heads * c.d_kv;
+    return kFloat * (n * c.d_model + c.heads * (2 * n - 1)) +
+           bytes_of(teacher_type_) * n * (2 * c.d_model + 4 * inner + 2 * c.d_ff);
+  }
+
+  /// The text encoder stays with the experts while the cache is filled.
+  StageMemory with_experts() const {
+    StageMemory stage = beside_pictures({.weights = encoder_weights()});
+    const TeacherSizes sizes = in_.experts_sizes();
+    stage.weights += sizes.gpu_bytes(placement_);
+    const int64_t host = sizes.host_bytes(placement_);
+    // Beside GPUs the ranks of a node share them; ranks that compute on the CPU alone have one each.
+    (in_.machine.on_gpu() ? stage.shared : stage.weights) += host;
+    return stage;
+  }
+
+  /// The student is made on the host from float32 weights of one expert, beside those that draw.
+  StageMemory student_start() const {
+    StageMemory stage = with_experts();
+    stage.stage = Stage::kStart;
+    const int64_t C = in_.teacher.hidden(), tokens = in_.teacher.tokens(h_, w_);
+    const int64_t expert = ParameterLayout(in_.teacher).total() * kFloat;
+    int64_t work = kCalibrationPoints * picture_ * kFloat;
+    if (o_.init != "random")
+      work += kFloat * tokens * (10 * C + 2 * in_.teacher.ffn_dim) + 5 * C * C * int64_t(sizeof(double));
+    (in_.machine.on_gpu() ? stage.host : stage.weights) += expert + 4 * student_ * kFloat;
+    in_host(stage, work);
+    return stage;
+  }
+
+  int64_t share() const { return (o_.batch_size + in_.machine.world_size - 1) / in_.machine.world_size; }
+
+  int64_t student_activations(Keep keep, int64_t samples) const {
+    return WanActivations::bytes(in_.student, keep, samples, in_.student.tokens(h_, w_), samples * rows_,
+                                 student_type_);
+  }
+
+  StageMemory training() const {
+    StageMemory stage = beside_pictures({.stage = Stage::kTraining});
+    // Weights, both moments, average, gradients; in bfloat16 weights and average once more.
+    stage.weights += student_ * (5 * kFloat + (student_type_ == Dtype::kBfloat16 ? 4 : 0));
+    const int64_t terms = o_.renoise_weight > 0 ? 2 : 1;
+    const int64_t samples = terms * (o_.micro_batch > 0 ? std::min(o_.micro_batch, share()) : share());
+    const int64_t validated = std::max<int64_t>(1, o_.batch_size / in_.machine.world_size);
+    const auto batch = [&](int64_t n) { return n * (4 * picture_ * kFloat); };
+    stage.activations =
+        student_activations(o_.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll, samples) +
+        batch(samples);
+    if (o_.validation_fraction > 0)
+      stage.activations += student_activations(Keep::kNothing, validated) + batch(validated);
+    const int64_t most = std::max(samples, validated);
+    in_host(stage, most * (2 * picture_ + 2 * rows_ * in_.student.text_dim) * kFloat);
+    return stage;
+  }
+
+  /// Beside all that training holds.
+  StageMemory pictures(const StageMemory& training) const {
+    StageMemory stage = training;
+    stage.stage = Stage::kPictures;
+    const WanVaeWeights layers(in_.vae);
+    const int64_t budget = free_bytes(training) / 2, threads = in_.machine.on_gpu() ? 1 : in_.machine.threads;
+    const int64_t tokens = in_.student.tokens(h_, w_);
+    const int64_t at_once = o_.pictures.sample_batch
+                                ? o_.pictures.sample_batch
+                                : pictures_at_once(in_.student, student_type_, 1, tokens, budget);
+    const int64_t prompts =
+        o_.sample_prompts.empty() ? kDefaultSamplePrompts : int64_t(o_.sample_prompts.size());
+    const int64_t own = (prompts + in_.machine.world_size - 1) / in_.machine.world_size;
+    const int64_t rows = tile_rows(layers, budget);
+    const int64_t image = 3 * in_.height * in_.width;
+    stage.activations += student_activations(Keep::kNothing, std::min(at_once, own)) +
+                         decode_peak_bytes(layers, h_, w_, h_, rows, int(threads), vae_element_) +
+                         image * (kFloat + 1);
+    in_host(stage, 2 * image);
+    return stage;
+  }
+
+  int64_t tile_rows(const WanVaeWeights& layers, int64_t budget) const {
+    if (o_.pictures.vae_tile_rows) return o_.pictures.vae_tile_rows;
+    const int threads = in_.machine.on_gpu() ? 1 : in_.machine.threads;
+    return strip_rows(layers, h_, w_, budget, threads, vae_element_);
+  }
+
+  /// Checkpoints are written from the host's memory, and the best one is read there for the export.
+  StageMemory saving(const StageMemory& training) const {
+    StageMemory stage = training;
+    stage.stage = Stage::kSaving;
+    in_host(stage, 4 * student_ * kFloat);
+    return stage;
+  }
+
+  /// Of a rank, beside what it holds.
+  int64_t free_bytes(const StageMemory& held) const {
+    const Machine& m = in_.machine;
+    const int64_t room = m.on_gpu() ? m.gpu_bytes - kGpuReserve : m.host_bytes / m.ranks_per_node;
+    return std::max<int64_t>(0, room - held.computing());
+  }
+
+  const PlanInput& in_;
+  const TrainOptions& o_;
+  TeacherPlacement placement_;
+  int64_t h_, w_, picture_;  // latents; floats of one picture's
+  int64_t rows_;             // of the longest prompt
+  int64_t student_;          // parameters
+  Dtype teacher_type_, student_type_;
+  int64_t vae_element_;
+};
+
+}  // namespace
+
+const char* stage_name(Stage stage) {
+  constexpr const char* kNames[] = {"text encoding", "teacher trajectories",    "student's start",
+                                    "training",      "pictures between epochs", "checkpoints, export"};
+  return kNames[static_cast<int>(stage)];
+}
+
+std::vector<StageMemory> plan_memory(const PlanInput& input, TeacherPlacement placement) {
+  return Memory(input, placement).all();
+}
+
+int64_t planned_tile_rows(const PlanInput& input) {
+  return Memory(input, TeacherPlacement::kHost).tile_rows();
+}
+
+TeacherPlacement chosen_placement(const PlanInput& input) {
+  if (!input.machine.on_gpu()) return TeacherPlacement::kHost;
+  if (input.placement != TeacherPlacement::kAuto) return input.placement;
+  // All but the experts' weights is the same for the three placements on the GPU.
+  const TeacherSizes sizes = input.experts_sizes();
+  const int64_t beside = Memory(input, TeacherPlacement::kExpert).trajectories().computing() -
+                         sizes.gpu_bytes(TeacherPlacement::kExpert);
+  return sizes.choose(input.machine.gpu_bytes - kGpuReserve - beside);
+}
+
+}  // namespace wandistill
