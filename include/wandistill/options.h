@@ -40,6 +40,7 @@ struct TrainOptions {
   std::string output_dir;
   std::string device = "auto";            // auto | cpu | cuda | simt
   std::string student_dtype = "float32";  // of weights and activations on a device: float32 | bfloat16
+  bool dry_run = false;                   // plans and checks, and writes nothing
   bool distributed = false;               // accepted: the world size is MPI's
   uint64_t seed = 0;
 
@@ -87,6 +88,7 @@ struct SampleOptions {
   std::vector<std::string> prompts;
   std::string prompt_file;  // or: one prompt per line
   std::string out;
+  bool dry_run = false;  // checks, and writes nothing
   std::string device = "auto";
   std::string dtype = "float32";
   int64_t steps = 25;

@@ -77,10 +77,10 @@ struct StageMemory {
   int64_t computing() const { return weights + activations; }
 };
 
-/// The largest free memory of a GPU or host is not all for us: bytes of the CUDA context, the kernels, cuBLAS
-/// and NCCL, an assumption; of the program with MPI on the host, measured.
+/// Bytes beside those of the stages: on a GPU the CUDA context, the kernels, cuBLAS and NCCL, an assumption;
+/// on the host the program with MPI, measured (without its code, which ranks share).
 inline constexpr int64_t kGpuReserve = 1'000'000'000;
-inline constexpr int64_t kProgramBytes = 50'000'000;
+inline constexpr int64_t kProgramBytes = 20'000'000;
 
 /// Every stage in the order in which a run has them. placement is not kAuto.
 std::vector<StageMemory> plan_memory(const PlanInput& input, TeacherPlacement placement);

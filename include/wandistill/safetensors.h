@@ -60,6 +60,8 @@ class SafetensorsFolder {
   bool has(const std::string& name) const { return tensors_.contains(name); }
   /// Error naming the folder and the nearest existing name where there is no such tensor.
   const TensorInfo& info(const std::string& name) const;
+  /// The same; Error as read() has it where it could not be read with this shape.
+  const TensorInfo& expect(const std::string& name, const Shape& expected_shape) const;
   /// Converts the tensor to float32 into out (as many floats as the shape says). F32, F16, BF16 and F64 are
   /// read; another dtype or another shape than expected is an error naming file, tensor, expected and found.
   void read(const std::string& name, const Shape& expected_shape, float* out) const;

@@ -47,6 +47,8 @@ SampleLine::SampleLine()
   set.add("save_latents", &o.save_latents, "FILE.h5", "write the final latents too");
 
   set.group("Run");
+  set.add("dry_run", &o.dry_run,
+          "check files, sizes, disk and devices for this; writes nothing, exit code 1 if something is wrong");
   declare_pictures(set, o.pictures);
   declare_device(set, &o.device);
   set.add("dtype", &o.dtype, "", "for computing on a GPU; the CPU computes in float32 whatever this says")

@@ -119,6 +119,10 @@ void declare_samples(OptionSet& set, TrainOptions& o) {
 
 void declare_run(OptionSet& set, TrainOptions& o) {
   set.group("Run");
+  set.add(
+      "dry_run", &o.dry_run,
+      "say what the run will take and check files, sizes, disk, memory and devices for it; writes nothing, "
+      "exit code 1 if something is wrong");
   declare_device(set, &o.device);
   set.add("student_dtype", &o.student_dtype, "",
           "of the student's weights and activations on a GPU, beside float32 masters; the CPU computes in "

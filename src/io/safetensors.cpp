@@ -26,6 +26,9 @@ static_assert(std::endian::native == std::endian::little, "safetensors data is l
 // The limit of the reference implementation.
 constexpr int64_t kMaxHeader = 100'000'000;
 
+/// What read() converts.
+constexpr DType kReadable[] = {DType::F32, DType::F16, DType::BF16, DType::F64};
+
 struct DTypeRow {
   DType dtype;
   const char* name;
@@ -250,11 +253,19 @@ const TensorInfo& SafetensorsFolder::info(const std::string& name) const {
   return found->second;
 }
 
-void SafetensorsFolder::read(const std::string& name, const Shape& expected_shape, float* out) const {
+const TensorInfo& SafetensorsFolder::expect(const std::string& name, const Shape& expected_shape) const {
   const TensorInfo& tensor = info(name);
   if (tensor.shape != expected_shape)
     fail(tensor.file.string(), ": tensor '", name, "': expected shape ", shape_text(expected_shape),
          ", found ", shape_text(tensor.shape));
+  if (std::ranges::find(kReadable, tensor.dtype) == std::end(kReadable))
+    fail(tensor.file.string(), ": tensor '", name, "': expected F32, F16, BF16 or F64, found ",
+         dtype_name(tensor.dtype));
+  return tensor;
+}
+
+void SafetensorsFolder::read(const std::string& name, const Shape& expected_shape, float* out) const {
+  const TensorInfo& tensor = expect(name, expected_shape);
   convert(name, tensor, 0, element_count(tensor.shape), out);
 }
 

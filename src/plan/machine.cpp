@@ -4,13 +4,13 @@
 
 namespace wandistill {
 
-// Memory as nvidia-smi shows it; rates from NVIDIA's data sheets (SXM where there are several); links at
-// about what PCIe 4 and 5 with 16 lanes carry.
+// Memory as CUDA reports it (cudaMemGetInfo); rates from NVIDIA's data sheets (SXM where there are several);
+// links at about what PCIe 4 and 5 with 16 lanes carry.
 const std::vector<Card>& cards() {
   static const std::vector<Card> all = {
-      {"h200", "H200", 150.7e9, 989e12, 67e12, 50e9},     {"h100", "H100", 85.5e9, 989e12, 67e12, 50e9},
-      {"a100", "A100", 85.9e9, 312e12, 19.5e12, 25e9},    {"l40s", "L40S", 48.3e9, 362e12, 91.6e12, 25e9},
-      {"rtx4090", "4090", 25.7e9, 165e12, 82.6e12, 25e9},
+      {"h200", "H200", 150.1e9, 989e12, 67e12, 50e9},     {"h100", "H100", 84.9e9, 989e12, 67e12, 50e9},
+      {"a100", "A100", 85.0e9, 312e12, 19.5e12, 25e9},    {"l40s", "L40S", 47.7e9, 362e12, 91.6e12, 25e9},
+      {"rtx4090", "4090", 25.4e9, 165e12, 82.6e12, 25e9},
   };
   return all;
 }

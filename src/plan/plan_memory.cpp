@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "src/model/wan_vae_stages.h"
+#include "src/plan/plan_parts.h"
 #include "src/sample/round_limits.h"
 #include "wandistill/component_tensors.h"
 #include "wandistill/flops.h"
@@ -39,10 +40,9 @@ class Memory {
         {.stage = Stage::kText, .weights = encoder_weights(), .activations = encoder_activations()}));
     stages.push_back(trajectories());
     stages.push_back(student_start());
-    const StageMemory training = this->training();
-    stages.push_back(training);
-    if (o_.save_samples) stages.push_back(pictures(training));
-    stages.push_back(saving(training));
+    stages.push_back(training());
+    if (o_.save_samples) stages.push_back(pictures());
+    stages.push_back(saving());
     return stages;
   }
 
@@ -129,37 +129,54 @@ class Memory {
     return stage;
   }
 
-  int64_t share() const { return (o_.batch_size + in_.machine.world_size - 1) / in_.machine.world_size; }
+  /// Samples of a rank in a step.
+  int64_t share() const {
+    const int64_t batch = std::min(o_.batch_size, samples_per_epoch(in_));
+    return (batch + in_.machine.world_size - 1) / in_.machine.world_size;
+  }
 
   int64_t student_activations(Keep keep, int64_t samples) const {
     return WanActivations::bytes(in_.student, keep, samples, in_.student.tokens(h_, w_), samples * rows_,
                                  student_type_);
   }
 
-  StageMemory training() const {
-    StageMemory stage = beside_pictures({.stage = Stage::kTraining});
+  /// What a trainer holds from step to step: the models, and the activations and the batch of a pass.
+  StageMemory trainer() const {
+    StageMemory stage = beside_pictures({});
     // Weights, both moments, average, gradients; in bfloat16 weights and average once more.
     stage.weights += student_ * (5 * kFloat + (student_type_ == Dtype::kBfloat16 ? 4 : 0));
-    const int64_t terms = o_.renoise_weight > 0 ? 2 : 1;
-    const int64_t samples = terms * (o_.micro_batch > 0 ? std::min(o_.micro_batch, share()) : share());
-    const int64_t validated = std::max<int64_t>(1, o_.batch_size / in_.machine.world_size);
-    const auto batch = [&](int64_t n) { return n * (4 * picture_ * kFloat); };
     stage.activations =
-        student_activations(o_.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll, samples) +
-        batch(samples);
-    if (o_.validation_fraction > 0)
-      stage.activations += student_activations(Keep::kNothing, validated) + batch(validated);
-    const int64_t most = std::max(samples, validated);
+        student_activations(o_.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll, samples()) +
+        batch(samples());
+    return stage;
+  }
+  /// Samples of a rank's forward pass; re-noised ones are samples too.
+  int64_t samples() const {
+    const int64_t own = o_.micro_batch > 0 ? std::min(o_.micro_batch, share()) : share();
+    return (o_.renoise_weight > 0 ? 2 : 1) * own;
+  }
+  int64_t batch(int64_t samples) const { return samples * 4 * picture_ * kFloat; }
+
+  /// The validation's passes are made beside what the trainer holds.
+  StageMemory training() const {
+    StageMemory stage = trainer();
+    stage.stage = Stage::kTraining;
+    const int64_t W = in_.machine.world_size;
+    const int64_t held_out = (in_.trajectories() - in_.training_trajectories()) * o_.teacher.teacher_steps;
+    const int64_t validated = std::min(std::max<int64_t>(1, o_.batch_size / W), (held_out + W - 1) / W);
+    if (validated > 0) stage.activations += student_activations(Keep::kNothing, validated) + batch(validated);
+    const int64_t most = std::max(samples(), validated);
     in_host(stage, most * (2 * picture_ + 2 * rows_ * in_.student.text_dim) * kFloat);
     return stage;
   }
 
-  /// Beside all that training holds.
-  StageMemory pictures(const StageMemory& training) const {
-    StageMemory stage = training;
+  /// Beside what training took: what the validation has freed stays with the process (main.cpp).
+  StageMemory pictures() const {
+    StageMemory stage = training();
     stage.stage = Stage::kPictures;
     const WanVaeWeights layers(in_.vae);
-    const int64_t budget = free_bytes(training) / 2, threads = in_.machine.on_gpu() ? 1 : in_.machine.threads;
+    const int64_t budget = free_bytes(training()) / 2,
+                  threads = in_.machine.on_gpu() ? 1 : in_.machine.threads;
     const int64_t tokens = in_.student.tokens(h_, w_);
     const int64_t at_once = o_.pictures.sample_batch
                                 ? o_.pictures.sample_batch
@@ -183,8 +200,8 @@ class Memory {
   }
 
   /// Checkpoints are written from the host's memory, and the best one is read there for the export.
-  StageMemory saving(const StageMemory& training) const {
-    StageMemory stage = training;
+  StageMemory saving() const {
+    StageMemory stage = training();
     stage.stage = Stage::kSaving;
     in_host(stage, 4 * student_ * kFloat);
     return stage;

@@ -15,12 +15,12 @@ std::string plural(int64_t count, const char* noun) {
 std::string heading(const Plan& plan) {
   const PlanInput& in = plan.input;
   const Machine& m = in.machine;
-  std::string text =
-      cat("Plan for ", in.folder.string(), "\n", plural(in.prompts.count, "prompt"), " of ",
-          in.prompts.counted
-              ? cat(in.prompts.longest, " tokens at most, ", int64_t(in.prompts.mean + 0.5), " on average")
-              : cat(in.prompts.longest, " tokens (the most there can be: the folder has no tokenizer)"),
-          "; pictures of ", in.height, " x ", in.width, " pixels\n");
+  const std::string lengths =
+      in.prompts.counted
+          ? cat(in.prompts.longest, " tokens at most, ", int64_t(in.prompts.mean + 0.5), " on average")
+          : cat(in.prompts.longest, " tokens (the most there can be: the folder has no tokenizer)");
+  std::string text = cat("Plan for ", in.folder.string(), "\n", in.height, " x ", in.width, " pixels, ",
+                         plural(in.prompts.count, "prompt"), " of ", lengths, "\n");
   text += plural(m.world_size, "rank");
   if (m.world_size > 1) text += cat(", ", m.ranks_per_node, " per node");
   if (m.on_gpu())
@@ -54,7 +54,7 @@ std::string memory(const Plan& plan) {
   const Machine& m = plan.input.machine;
   const bool gpu = m.on_gpu();
   const int64_t program = gpu ? kGpuReserve : kProgramBytes;
-  std::vector<std::string> head{gpu ? "Memory of a rank's GPU" : "Memory of a rank", "weights", "work",
+  std::vector<std::string> head{gpu ? "Memory of a rank's GPU" : "Memory of a rank", "weights", "activations",
                                 "all"};
   if (gpu) head.insert(head.end(), {"rank's host", "node's host"});
   Table table(head, "lrrrrr");

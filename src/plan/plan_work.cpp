@@ -56,7 +56,7 @@ Work plan_work(const PlanInput& in) {
 }
 
 PlanFiles plan_files(const PlanInput& in) {
-  constexpr int64_t kFloat = sizeof(float), kCopyBelow = int64_t{1} << 30;
+  constexpr int64_t kFloat = sizeof(float);
   const TrainOptions& o = in.options;
   const int64_t picture = in.vae.z_dim * in.latent_height() * in.latent_width();
   const int64_t student = ParameterLayout(in.student).total();

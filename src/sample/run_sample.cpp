@@ -5,10 +5,12 @@
 #include "src/sample/faults.h"
 #include "src/sample/samples_folder.h"
 #include "wandistill/commands.h"
+#include "wandistill/dry_run.h"
 #include "wandistill/error.h"
 #include "wandistill/fence.h"
 #include "wandistill/file.h"
 #include "wandistill/h5.h"
+#include "wandistill/job_sizes.h"
 #include "wandistill/picture_round.h"
 #include "wandistill/pipeline.h"
 #include "wandistill/progress.h"
@@ -21,7 +23,6 @@ namespace {
 
 constexpr int kIncomplete = 3;  // a picture is missing
 constexpr int kStopped = 85;    // by a signal
-constexpr int64_t kDefaultImageSize = 1024;
 
 /// "FILE.h5:dataset" with latents [C, 1, h, w] or [n, C, 1, h, w].
 class LatentsFile {
@@ -184,6 +185,7 @@ class SampleJob {
 }  // namespace
 
 int run_sample(Session& session, const SampleOptions& options) {
+  if (options.dry_run) return dry_run_sample(session, options);
   return SampleJob(session, options).run();
 }
 

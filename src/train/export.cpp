@@ -5,6 +5,7 @@
 #include "wandistill/error.h"
 #include "wandistill/file.h"
 #include "wandistill/flow_schedule.h"
+#include "wandistill/job_sizes.h"
 #include "wandistill/json.h"
 #include "wandistill/safetensors.h"
 
@@ -13,7 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kCopyBelow = int64_t{1} << 30;  // bytes
 constexpr const char* kShared[] = {"text_encoder", "tokenizer", "vae"};
 
 /// An older folder is ours to replace only where it holds nothing or a model.

@@ -4,9 +4,11 @@
 #include <cmath>
 
 #include "src/train/epoch_samples.h"
+#include "src/train/run_settings.h"
 #include "src/train/trainer.h"
 #include "src/train/training_log.h"
 #include "wandistill/commands.h"
+#include "wandistill/dry_run.h"
 #include "wandistill/error.h"
 #include "wandistill/export.h"
 #include "wandistill/file.h"
@@ -61,31 +63,17 @@ class TrainJob {
 
  private:
   fs::path output() const { return options_.output_dir; }
-  fs::path cache_folder() const {
-    return options_.cache_dir.empty() ? output() / "cache" : fs::path(options_.cache_dir);
-  }
-  fs::path checkpoints() const { return output() / "checkpoints"; }
+  fs::path cache_folder() const { return run_cache_folder(options_); }
+  fs::path checkpoints() const { return run_checkpoint_folder(options_); }
   fs::path best_checkpoint() const { return checkpoints() / "best.h5"; }
 
   void say(const std::string& text) const {
     if (session_.is_root()) print_line(text);
   }
 
-  double flow_shift() const {
-    return options_.teacher.flow_shift > 0 ? options_.teacher.flow_shift : teacher_->scheduler().flow_shift;
-  }
-
+  double flow_shift() const { return run_flow_shift(options_, *teacher_); }
   CacheSettings cache_settings() const {
-    return {.teacher_fingerprint = fingerprint_,
-            .sampler = options_.teacher.teacher_sampler,
-            .steps = options_.teacher.teacher_steps,
-            .guidance = options_.teacher.guidance,
-            .guidance_2 = options_.teacher.guidance_2,
-            .flow_shift = flow_shift(),
-            .negative_prompt = options_.teacher.negative_prompt,
-            .height = student_config_.image_height,
-            .width = student_config_.image_width,
-            .seed = options_.seed};
+    return run_cache_settings(options_, *teacher_, student_config_, fingerprint_);
   }
 
   SamplingSettings sampling(SamplerKind sampler, int64_t steps) const {
@@ -118,9 +106,7 @@ class TrainJob {
     if (session_.is_root()) write_file_atomically(output() / "config.ini", effective_config_);
   }
 
-  fs::path sample_folder() const {
-    return options_.sample_dir.empty() ? output() / "samples" : fs::path(options_.sample_dir);
-  }
+  fs::path sample_folder() const { return run_sample_folder(options_); }
 
   void describe() const {
     const WanConfig& t = teacher_->transformer().config();
@@ -434,6 +420,7 @@ class TrainJob {
 }  // namespace
 
 int run_train(Session& session, const TrainOptions& options, const std::string& effective_config) {
+  if (options.dry_run) return dry_run_train(session, options);
   return TrainJob(session, options, effective_config).run();
 }
 

@@ -1,0 +1,21 @@
+// What a training run's options mean together with its teacher.
+#pragma once
+
+#include <filesystem>
+
+#include "wandistill/options.h"
+#include "wandistill/student_config.h"
+#include "wandistill/teacher_cache.h"
+
+namespace wandistill {
+
+std::filesystem::path run_cache_folder(const TrainOptions& options);
+std::filesystem::path run_checkpoint_folder(const TrainOptions& options);
+std::filesystem::path run_sample_folder(const TrainOptions& options);
+
+double run_flow_shift(const TrainOptions& options, const Pipeline& teacher);
+/// fingerprint: the teacher's.
+CacheSettings run_cache_settings(const TrainOptions& options, const Pipeline& teacher,
+                                 const StudentConfig& student, uint64_t fingerprint);
+
+}  // namespace wandistill
