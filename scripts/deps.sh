@@ -72,6 +72,11 @@ report_gpu() {
   else
     echo "  ✗ NCCL (for more than one GPU): NVIDIA's packages libnccl2 and libnccl-dev, or NCCL_HOME=/where/it/is"
   fi
+  if [ -n "${CUDNN:-}" ]; then
+    echo "  ✓ cuDNN: $CUDNN"
+  else
+    echo "  ✗ cuDNN (for --conv cudnn): NVIDIA's package cudnn9-cuda-13 or -12, or CUDNN_HOME=/where/it/is"
+  fi
 }
 
 report() {

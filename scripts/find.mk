@@ -17,7 +17,12 @@ NCCL_PLACES  := $(or $(NCCL_HOME),$(CUDA_ROOT) /usr/local /usr)
 NCCL_HEADER  := $(if $(NVCC),$(firstword $(wildcard $(NCCL_PLACES:%=%/include/nccl.h))))
 NCCL_LIBRARY := $(if $(NCCL_HEADER),$(firstword $(wildcard $(foreach name,libnccl.so libnccl.so.2,$(foreach place,$(NCCL_PLACES),\
                   $(place)/lib64/$(name) $(place)/lib/$(name) $(place)/lib/*-linux-gnu/$(name))))))
-FIND        := NVCC='$(NVCC)' NCCL='$(NCCL_LIBRARY)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' CUDA_HOME='$(CUDA_HOME)' scripts/deps.sh
+# cuDNN, whose convolution may take the place of ours, likewise, with CUDNN_HOME.
+CUDNN_PLACES  := $(or $(CUDNN_HOME),$(CUDA_ROOT) /usr/local /usr)
+CUDNN_HEADER  := $(if $(NVCC),$(firstword $(wildcard $(CUDNN_PLACES:%=%/include/cudnn.h) $(CUDNN_PLACES:%=%/include/*-linux-gnu/cudnn.h))))
+CUDNN_LIBRARY := $(if $(CUDNN_HEADER),$(firstword $(wildcard $(foreach name,libcudnn.so libcudnn.so.9,$(foreach place,$(CUDNN_PLACES),\
+                   $(place)/lib64/$(name) $(place)/lib/$(name) $(place)/lib/*-linux-gnu/$(name))))))
+FIND        := NVCC='$(NVCC)' NCCL='$(NCCL_LIBRARY)' CUDNN='$(CUDNN_LIBRARY)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' CUDA_HOME='$(CUDA_HOME)' scripts/deps.sh
 
 .PHONY: found deps
 found:

@@ -5,7 +5,8 @@ KERNELS       := $(sort $(wildcard kernels/cuda/*.cu))
 SIMT_TESTS    := $(sort $(wildcard tests/simt/*.cpp))
 SIMT_SUBJECTS := $(sort $(wildcard tests/simt/*.cu))
 OTHER_GPU_SRC := $(if $(NVCC),src/gpu/no_cuda.cpp,$(wildcard src/gpu/cuda_*.cpp)) \
-                 $(if $(NCCL_LIBRARY),src/comm/no_nccl.cpp,src/comm/nccl_collectives.cpp)
+                 $(if $(NCCL_LIBRARY),src/comm/no_nccl.cpp,src/comm/nccl_collectives.cpp) \
+                 $(if $(CUDNN_LIBRARY),src/gpu/no_cudnn.cpp,$(wildcard src/gpu/cudnn_*.cpp))
 kernel_objects = $(patsubst %.cu,$(BUILD)/%.simt.o,$(1)) $(if $(NVCC),$(patsubst %.cu,$(BUILD)/%.cuda.o,$(1)))
 
 # Kernels look at the same memory as different types, as CUDA allows.
@@ -16,8 +17,9 @@ NVCC_FLAGS    := -std=c++20 -O3 --expt-relaxed-constexpr -Werror all-warnings -X
                  -Xptxas -v $(CUDA_ARCHS)
 CUDA_CFLAGS   := $(if $(NVCC),-DWD_CUDA -isystem $(CUDA_ROOT)/include)
 NCCL_CFLAGS   := $(patsubst %/nccl.h,-isystem %,$(filter-out /usr/include/% /usr/local/include/%,$(NCCL_HEADER)))
-# The static runtime finds the driver when it runs: the program starts where there is none. NCCL's folder first: the
-# toolkit's may have another version.
-CUDA_LIBS     := $(if $(NCCL_LIBRARY),$(NCCL_LIBRARY) -Wl$(comma)-rpath$(comma)$(dir $(NCCL_LIBRARY))) \
+CUDNN_CFLAGS  := $(patsubst %/cudnn.h,-isystem %,$(filter-out /usr/include/cudnn.h /usr/local/include/%,$(CUDNN_HEADER)))
+# The static runtime finds the driver when it runs: the program starts where there is none. NCCL's and cuDNN's folders
+# first: the toolkit's may have other versions.
+CUDA_LIBS     := $(foreach library,$(NCCL_LIBRARY) $(CUDNN_LIBRARY),$(library) -Wl$(comma)-rpath$(comma)$(dir $(library))) \
                  $(if $(NVCC),-L$(CUDA_ROOT)/lib64 -lcublasLt -lcudart_static -ldl -lrt -Wl$(comma)-rpath$(comma)$(CUDA_ROOT)/lib64)
 LDLIBS        += $(CUDA_LIBS)

@@ -1,11 +1,13 @@
 # How kernels, and the programs that test them under sanitizers, are compiled (scripts/kernels.mk has the lists).
 $(BUILD)/cuda_flags: force
 	@mkdir -p $(@D)
-	@echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY)' > $@
+	@echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY) $(CUDNN_LIBRARY)' | cmp -s - $@ || \
+   echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY) $(CUDNN_LIBRARY)' > $@
 
-CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp) src/comm/nccl_collectives.cpp $(SIMT_TESTS))
+CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp src/gpu/cudnn_*.cpp) src/comm/nccl_collectives.cpp $(SIMT_TESTS))
 # In front of the toolkit's folder, which may have another version.
 $(BUILD)/src/comm/nccl_collectives.o: CPPFLAGS += $(NCCL_CFLAGS)
+$(call obj,$(wildcard src/gpu/cudnn_*.cpp)): CPPFLAGS += $(CUDNN_CFLAGS)
 $(CUDA_AWARE): CPPFLAGS += $(CUDA_CFLAGS)
 $(CUDA_AWARE): $(BUILD)/cuda_flags
 

@@ -36,7 +36,7 @@ install: all ## install program and data under PREFIX (default /usr/local); DEST
 	install $(BIN)/wandistill '$(DESTDIR)$(PREFIX)/bin/wandistill'
 	cp -R data '$(DESTDIR)$(PREFIX)/share/wandistill/'
 help: ## this list
-	@echo "make TARGET [VARIABLE=value]   variables: CXX ARCH OPT CUDA NCCL_HOME PREFIX JOBS BUILD BIN"
+	@echo "make TARGET [VARIABLE=value]   variables: CXX ARCH OPT CUDA NCCL_HOME CUDNN_HOME PREFIX JOBS BUILD BIN"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	 while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
 	@printf '  %-16s %s\n' print-VAR 'the value of a variable of the Makefile'

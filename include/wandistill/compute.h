@@ -103,10 +103,11 @@ Dtype parse_dtype(const std::string& name);
 class ComputeDevice {
  public:
   /// auto: GPUs if every rank has one, else the CPU; cpu; cuda: a GPU of its own for every rank; simt: the
-  /// CUDA kernels' source, run by the CPU. Collective. CollectiveError if there is no such device.
-  ComputeDevice(Session& session, const std::string& name);
+  /// CUDA kernels' source, run by the CPU. conv: the VAE decoder's convolution, own or (on GPUs) cudnn.
+  /// Collective. CollectiveError if there is no such device, or it has no such convolution.
+  ComputeDevice(Session& session, const std::string& name, const std::string& conv);
   /// Of a program of one process: the GPU of this number.
-  ComputeDevice(const std::string& name, int threads, int gpu);
+  ComputeDevice(const std::string& name, int threads, int gpu, const std::string& conv = "own");
 
   const Compute& compute() const { return compute_; }
   /// Null on the host.

@@ -13,4 +13,8 @@ const OpsOf<T>& simt_ops();
 template <class T>
 const OpsOf<T>& cuda_ops();
 
+/// The same with cuDNN's convolution in place of ours. Error in a build without cuDNN.
+template <class T>
+const OpsOf<T>& cudnn_ops();
+
 }  // namespace wandistill

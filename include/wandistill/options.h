@@ -27,6 +27,7 @@ struct PictureOptions {
   std::string sample_split = "auto";            // auto | off
   std::string vae_dtype = "float32";            // float32 | bfloat16 | float16
   int64_t vae_tile_rows = 0;                    // latent rows decoded at once; 0: by free memory
+  std::string conv = "own";                     // the VAE decoder's convolution: own | cudnn
   int64_t png_compression = 6;                  // 0..9
   double fence_timeout = 3600;                  // seconds, of the fence and of collectives
 };
@@ -109,6 +110,7 @@ struct DecodeOptions {
   bool normalised = true;  // latents as the transformer sees them (false: as the VAE does)
   std::string vae_dtype = "float32";
   int64_t vae_tile_rows = 0;  // latent rows decoded at once; 0: by free memory
+  std::string conv = "own";   // own | cudnn
   std::string device = "auto";
   std::string out;
 };

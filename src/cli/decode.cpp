@@ -15,7 +15,7 @@ Prepared prepare_decode(const std::vector<std::string>& arguments) {
   set.add("normalised", &options.normalised,
           "the latents are as the transformer sees them (false: as the VAE does)");
   set.add("out", &options.out, "DIR", "where the pictures go; required");
-  declare_vae(set, &options.vae_dtype, &options.vae_tile_rows);
+  declare_vae(set, &options.vae_dtype, &options.vae_tile_rows, &options.conv);
   declare_device(set, &options.device);
   if (!set.parse(arguments)) return {set.help(), nullptr};
   require_option("model", options.model);

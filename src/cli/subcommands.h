@@ -68,8 +68,8 @@ struct PlanLine {
 void declare_train(OptionSet& set, TrainOptions& options, const std::filesystem::path& data);
 /// Declares the options that train and sample have in common for drawing pictures.
 void declare_pictures(OptionSet& set, PictureOptions& options);
-/// Declares --vae_dtype and --vae_tile_rows.
-void declare_vae(OptionSet& set, std::string* dtype, int64_t* tile_rows);
+/// Declares --vae_dtype, --vae_tile_rows and --conv.
+void declare_vae(OptionSet& set, std::string* dtype, int64_t* tile_rows, std::string* conv);
 /// Declares --device.
 void declare_device(OptionSet& set, std::string* device);
 /// UsageError where an option without which nothing can be done is missing.

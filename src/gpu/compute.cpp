@@ -20,6 +20,23 @@ int own_gpu(Session& session, const std::string& name) {
   return none && name == "auto" ? 0 : choose_gpu(session);
 }
 
+/// Error if the device, none of "auto", has no such convolution.
+void check_conv(const std::string& device, const std::string& conv) {
+  if (conv == "own") return;
+  if (conv != "cudnn") fail("unknown convolution '", conv, "'; expected own or cudnn");
+  if (device != "cuda")
+    fail("--conv cudnn computes on GPUs, and this run on ", device == "simt" ? "the SIMT device" : "the CPU",
+         "; --conv own computes everywhere");
+  cudnn_ops<float>();
+}
+
+std::string choose_device(Session& session, const std::string& name, const std::string& conv) {
+  const bool none = session.any(cuda_device_count() == 0);
+  const std::string device = name != "auto" ? name : none ? "cpu" : "cuda";
+  session.collectively([&] { check_conv(device, conv); });
+  return device;
+}
+
 }  // namespace
 
 ModelWeights::ModelWeights(const Compute& compute, Dtype dtype, const ParameterLayout& layout,
@@ -84,15 +101,17 @@ Dtype parse_dtype(const std::string& name) {
   fail("unknown element type '", name, "'; expected float32 or bfloat16");
 }
 
-ComputeDevice::ComputeDevice(Session& session, const std::string& name)
-    : ComputeDevice(name == "auto" ? (session.any(cuda_device_count() == 0) ? "cpu" : "cuda") : name,
-                    session.threads(), name == "auto" || name == "cuda" ? own_gpu(session, name) : 0) {
+ComputeDevice::ComputeDevice(Session& session, const std::string& name, const std::string& conv)
+    : ComputeDevice(choose_device(session, name, conv), session.threads(),
+                    name == "auto" || name == "cuda" ? own_gpu(session, name) : 0, conv) {
   if (!device_) return;
   collectives_ = make_device_collectives(session, *device_);
   compute_.collectives = collectives_.get();
 }
 
-ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu) : compute_(Queue{threads}) {
+ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu, const std::string& conv)
+    : compute_(Queue{threads}) {
+  check_conv(name, conv);
   const bool cuda = name == "cuda";
   if (cuda)
     device_ = make_cuda_device(gpu);
@@ -102,8 +121,9 @@ ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu) : co
     fail("unknown device '", name, "'; expected cpu, cuda or simt");
   if (!device_) return;
   stream_ = device_->make_stream();
-  compute_ = cuda ? Compute(threads, *device_, *stream_, cuda_ops<float>(), cuda_ops<bf16>())
-                  : Compute(threads, *device_, *stream_, simt_ops<float>(), simt_ops<bf16>());
+  compute_ = !cuda           ? Compute(threads, *device_, *stream_, simt_ops<float>(), simt_ops<bf16>())
+             : conv == "own" ? Compute(threads, *device_, *stream_, cuda_ops<float>(), cuda_ops<bf16>())
+                             : Compute(threads, *device_, *stream_, cudnn_ops<float>(), cudnn_ops<bf16>());
 }
 
 }  // namespace wandistill

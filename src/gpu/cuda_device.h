@@ -19,6 +19,7 @@ void check_cuda(cudaError_t status, const char* call, const char* file, int line
 
 class CudaDevice;
 class CudaProducts;
+class CudnnConvolutions;
 
 class CudaEvent : public Event {
  public:
@@ -80,10 +81,13 @@ class CudaDevice : public Device {
   void synchronize() override;
 
   CudaProducts& products() { return *products_; }
+  /// Made by those who need it: not every build has cuDNN.
+  std::shared_ptr<CudnnConvolutions>& cudnn() { return cudnn_; }
 
  private:
   cudaDeviceProp properties_{};
   std::unique_ptr<CudaProducts> products_;
+  std::shared_ptr<CudnnConvolutions> cudnn_;
 };
 
 }  // namespace wandistill

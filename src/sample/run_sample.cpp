@@ -63,7 +63,10 @@ class LatentsFile {
 class SampleJob {
  public:
   SampleJob(Session& session, const SampleOptions& options)
-      : session_(session), options_(options), device_(session, options.device), compute_(device_.compute()) {}
+      : session_(session),
+        options_(options),
+        device_(session, options.device, options.pictures.conv),
+        compute_(device_.compute()) {}
 
   int run() {
     session_.set_collective_timeout(options_.pictures.fence_timeout);
@@ -190,7 +193,7 @@ int run_sample(Session& session, const SampleOptions& options) {
 }
 
 int run_decode(Session& session, const DecodeOptions& options) {
-  const ComputeDevice device(session, options.device);
+  const ComputeDevice device(session, options.device, options.conv);
   const Compute& compute = device.compute();
   const StopSignals stop;
   const Faults faults(session.rank());

@@ -39,7 +39,7 @@ class TrainJob {
       : session_(session),
         options_(options),
         effective_config_(effective_config),
-        device_(session, options.device),
+        device_(session, options.device, options.pictures.conv),
         compute_(device_.compute()) {}
 
   int run() {
