@@ -27,6 +27,7 @@ BENCH_SRC := $(sort $(wildcard bench/*.cpp))
 obj        = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 PROGRAMS  := $(BIN)/wandistill $(BIN)/golden_check
 TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests
+GPU_BENCH := $(sort $(wildcard bench/gpu/*.cpp))
 BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
 
 # Contraction to fused multiply-add is wanted in the fast kernels only; elsewhere rounding is as written.
@@ -73,6 +74,8 @@ $(BIN)/unit_tests: $(call obj,$(UNIT_SRC)) $(BUILD)/libwandistill.a
 $(BIN)/mpi_tests: $(call obj,$(MPI_SRC)) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/simt_tests: $(call obj,$(SIMT_TESTS)) $(call kernel_objects,$(SIMT_SUBJECTS)) $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/bench/gpu_bench: $(call obj,$(GPU_BENCH)) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libwandistill.a
 	$(program)

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <optional>
@@ -15,6 +16,8 @@
 #include <vector>
 
 #include "wandistill/buffer.h"
+#include "wandistill/error.h"
+#include "wandistill/file.h"
 #include "wandistill/json.h"
 #include "wandistill/philox.h"
 
@@ -33,6 +36,14 @@ inline double seconds_of(const std::function<void()>& work, int64_t calls) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / double(calls);
 }
 
+/// Of the seconds that each run took per call.
+inline Timing summary(std::vector<double> times) {
+  std::sort(times.begin(), times.end());
+  const double median = times[times.size() / 2];
+  return {median, times.front(), (times[times.size() * 3 / 4] - times[times.size() / 4]) / median,
+          int64_t(times.size())};
+}
+
 /// Two calls unmeasured, then runs of at least a millisecond each until `budget` seconds are over: 5 at
 /// least, 200 at most.
 inline Timing measure(const std::function<void()>& work, double budget = 0.4) {
@@ -42,10 +53,7 @@ inline Timing measure(const std::function<void()>& work, double budget = 0.4) {
   for (double spent = 0; times.size() < 5 || (spent < budget && times.size() < 200);
        spent += times.back() * double(calls))
     times.push_back(seconds_of(work, calls));
-  std::sort(times.begin(), times.end());
-  const double median = times[times.size() / 2];
-  return {median, times.front(), (times[times.size() * 3 / 4] - times[times.size() / 4]) / median,
-          int64_t(times.size())};
+  return summary(std::move(times));
 }
 
 /// Standard normal numbers times `scale`; another `stream` gives others.
@@ -71,37 +79,40 @@ struct Row {
   std::string unit = "GFLOP/s";
   double ceiling = 0;  // in `unit`, measured in the same run; 0: none
   std::optional<double> twin_seconds = std::nullopt;
+  Json details = Json::object();  // more for the JSON line
 };
 
 /// Prints rows as they come, and all of them as JSON lines at the end.
 class Report {
  public:
-  Report(std::string program, int threads)
-      : program_(std::move(program)), threads_(threads), cpu_(cpu_name()) {
-    std::printf("%s: %s, %d %s; wandistill %s\n", program_.c_str(), cpu_.c_str(), threads_,
-                threads_ == 1 ? "thread" : "threads", WANDISTILL_VERSION);
-    std::printf("%-20s %-30s %10s %10s %7s %18s %8s %8s\n", "", "shape", "median ms", "min ms", "spread",
+  Report(const std::string& program, int threads)
+      : Report(program, cat(cpu_name(), ", ", threads, threads == 1 ? " thread" : " threads"),
+               {{"threads", threads}, {"cpu", cpu_name()}}) {}
+  /// machine: where it runs, for people and for the lines.
+  Report(const std::string& program, const std::string& machine, const Json& machine_json)
+      : common_({{"bench", program}}) {
+    common_.update(machine_json);
+    std::printf("%s: %s; wandistill %s\n", program.c_str(), machine.c_str(), WANDISTILL_VERSION);
+    std::printf("%-24s %-36s %10s %10s %7s %18s %8s %8s\n", "", "shape", "median ms", "min ms", "spread",
                 "rate", "ceiling", "x twin");
   }
   ~Report() {
-    for (const Json& line : lines_) std::printf("%s\n", line.dump().c_str());
+    if (!written_) std::printf("%s", lines().c_str());
   }
   Report(const Report&) = delete;
   Report& operator=(const Report&) = delete;
 
   void add(const Row& row) {
     const double rate = row.work / row.time.median;
-    std::printf("%-20s %-30s %10.4f %10.4f %6.1f%%", row.name.c_str(), row.shape.c_str(),
+    std::printf("%-24s %-36s %10.4f %10.4f %6.1f%%", row.name.c_str(), row.shape.c_str(),
                 row.time.median * 1e3, row.time.min * 1e3, row.time.spread * 100);
-    Json line = {{"bench", program_},
-                 {"name", row.name},
+    Json line = common_;
+    line.update({{"name", row.name},
                  {"shape", row.shape},
-                 {"threads", threads_},
-                 {"cpu", cpu_},
                  {"median_seconds", row.time.median},
                  {"min_seconds", row.time.min},
                  {"spread", row.time.spread},
-                 {"runs", row.time.runs}};
+                 {"runs", row.time.runs}});
     std::printf(" %10s", row.work > 0 ? number(rate, "%.2f").c_str() : "");
     std::printf(" %-7s", row.work > 0 ? row.unit.c_str() : "");
     std::printf(" %8s", row.ceiling > 0 ? number(rate / row.ceiling * 100, "%.0f%%").c_str() : "");
@@ -114,20 +125,31 @@ class Report {
     }
     if (row.ceiling > 0) line["ceiling"] = row.ceiling;
     if (row.twin_seconds) line["twin_seconds"] = *row.twin_seconds;
+    line.update(row.details);
     lines_.push_back(std::move(line));
   }
 
+  /// The lines into a file, instead of behind the table.
+  void write_lines(const std::filesystem::path& file) {
+    write_file_atomically(file, lines());
+    written_ = true;
+  }
+
  private:
+  std::string lines() const {
+    std::string text;
+    for (const Json& line : lines_) text += line.dump() + "\n";
+    return text;
+  }
   static std::string number(double value, const char* format) {
     char text[32];
     std::snprintf(text, sizeof text, format, value);
     return text;
   }
 
-  std::string program_;
-  int threads_;
-  std::string cpu_;
+  Json common_;
   std::vector<Json> lines_;
+  bool written_ = false;
 };
 
 /// OMP_NUM_THREADS, or the cores that this process may run on. To be asked before the first matrix product,

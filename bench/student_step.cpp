@@ -1,6 +1,7 @@
 // One optimizer step of a student on one rank: forward with the loss, backward, AdamW with the average; no
 // MPI. GFLOP counts the matrix products of linear layers and attention, and is held against a 1024^3 product.
 #include "bench/ceiling.h"
+#include "bench/flops.h"
 #include "bench/measure.h"
 #include "wandistill/error.h"
 #include "wandistill/student_config.h"
@@ -10,23 +11,6 @@ namespace wandistill::bench {
 namespace {
 
 constexpr int64_t kPromptTokens = 20;
-
-struct Gflop {
-  double forward, backward;
-};
-
-/// Of one sample with L tokens and T text rows. Backward has two products for each of a linear layer, and
-/// five for attention's two.
-Gflop gflop_per_sample(const WanConfig& config, double L, double T) {
-  const double C = double(config.hidden()), F = double(config.ffn_dim), layers = double(config.layers);
-  const double patch = double(config.patch_height * config.patch_width);
-  double linear = L * C * patch * double(config.in_channels + config.out_channels);
-  linear += double(config.freq_dim) * C + 7 * C * C + T * (double(config.text_dim) * C + C * C);
-  linear +=
-      layers * (6 * L * C * C + 2 * T * C * C + 2 * L * C * F);  // self and cross-attention, feed-forward
-  const double attention = layers * 2 * L * C * (L + T);
-  return {2e-9 * (linear + attention), 2e-9 * (2 * linear + 2.5 * attention)};
-}
 
 void student_step(Report& report, const Queue& queue, double peak, const std::string& name,
                   const WanConfig& config, int64_t batch, int64_t h, int64_t w) {

@@ -4,7 +4,8 @@ $(BUILD)/cuda_flags: force
 	@echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY) $(CUDNN_LIBRARY)' | cmp -s - $@ || \
    echo '$(NVCC) $(NVCC_FLAGS) $(NCCL_LIBRARY) $(CUDNN_LIBRARY)' > $@
 
-CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp src/gpu/cudnn_*.cpp) src/comm/nccl_collectives.cpp $(SIMT_TESTS))
+CUDA_AWARE := $(call obj,$(wildcard src/gpu/cuda_*.cpp src/gpu/cudnn_*.cpp) src/comm/nccl_collectives.cpp $(SIMT_TESTS) \
+              bench/gpu/stopwatch.cpp)
 # In front of the toolkit's folder, which may have another version.
 $(BUILD)/src/comm/nccl_collectives.o: CPPFLAGS += $(NCCL_CFLAGS)
 $(call obj,$(wildcard src/gpu/cudnn_*.cpp)): CPPFLAGS += $(CUDNN_CFLAGS)
