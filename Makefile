@@ -37,7 +37,7 @@ $(BUILD)/src/model/project%.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 .PHONY: all tests benches force
 all: found $(PROGRAMS) ## say what was found and build the programs (CUDA=0: without CUDA)
-tests: $(TESTS)
+tests: $(TESTS) $(BIN)/bench/gpu_bench
 benches: $(BENCHES)
 
 # Objects are built when the libraries are there, and again when compiler or flags are others.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a machine with a GPU can show: every kernel and the SIMT layer's wrappers on the real instructions, the golden
-# check in both element types, and, where compute-sanitizer is installed, the kernels' tests under it. Without a GPU it
-# says so and exits with 0.
+# What a machine with a GPU can show: every kernel and the SIMT layer's wrappers on the real instructions (bin/simt_tests
+# runs all that it has on the GPU too), the golden check in both element types and with either convolution, and, where
+# compute-sanitizer is installed, the kernels' tests under it. Without a GPU it says so and exits with 0.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 gpus=$(ls /dev/nvidia[0-9]* 2> /dev/null | wc -l)
@@ -15,12 +15,19 @@ step() {
   "$@" || { echo "FAIL: $*"; failed=1; }
 }
 step bin/simt_tests
+convs=(own)
+if ldd bin/golden_check | grep -q libcudnn; then convs+=(cudnn); else echo "built without cuDNN: --conv cudnn not checked"; fi
 for dtype in float32 bfloat16; do
-  step bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5 --device cuda --dtype "$dtype"
+  for conv in "${convs[@]}"; do
+    step bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5 --device cuda --dtype "$dtype" \
+      --conv "$conv"
+  done
 done
-if command -v compute-sanitizer > /dev/null; then
+# The toolkit's folder is not always on the path.
+sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sanitizer)
+if [ -n "$sanitizer" ]; then
   for tool in memcheck racecheck synccheck; do
-    step compute-sanitizer --tool "$tool" --error-exitcode 1 bin/simt_tests
+    step "$sanitizer" --tool "$tool" --error-exitcode 1 bin/simt_tests --test-case-exclude="*cuDNN*"
   done
 else
   echo "compute-sanitizer is not installed: not run"

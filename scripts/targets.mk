@@ -1,5 +1,5 @@
 # Targets that start a make of their own after `deps`, so that it sees what has just been installed.
-.PHONY: demo check check-long check-diffusers bench gpu-check kernel-table lint format clean install help
+.PHONY: demo check check-long check-diffusers bench gpu-check gpu-bench kernel-table lint format clean install help
 
 # As many jobs as cores, unless the caller chose a number.
 JOBS   ?= $(shell nproc)
@@ -23,6 +23,9 @@ bench: deps ## build and run the benchmarks
 gpu-check: deps ## the kernels, the golden check and compute-sanitizer on a GPU; without one it says so
 	$(submake) all tests
 	@scripts/gpu_check.sh
+gpu-bench: deps ## time the kernels on a GPU beside cuDNN and PyTorch, results in OUT; without one it says so
+	$(submake) all $(BIN)/bench/gpu_bench
+	@OUT='$(OUT)' scripts/gpu_bench.sh
 kernel-table: all ## registers, spills and tensor-core instructions of every kernel (needs nvcc)
 	@CUOBJDUMP=$(or $(wildcard $(CUDA_ROOT)/bin/cuobjdump),cuobjdump) scripts/kernel_table.sh $(patsubst %.cu,$(BUILD)/%.cuda.o,$(KERNELS))
 lint: ## check formatting and the rules that a compiler does not know

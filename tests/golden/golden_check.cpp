@@ -304,7 +304,7 @@ class GoldenCheck {
 
 int run(int argc, char** argv) {
   namespace po = boost::program_options;
-  std::string teacher, golden, device, dtype;
+  std::string teacher, golden, device, dtype, conv;
   int threads = 1;
   po::options_description options("golden_check recomputes reference numbers of a teacher");
   options.add_options()("help", "this text")("teacher", po::value(&teacher)->required(),
@@ -312,6 +312,7 @@ int run(int argc, char** argv) {
       "golden", po::value(&golden)->required(), "HDF5 file that tests/golden/make_golden.py wrote for it")(
       "threads", po::value(&threads)->default_value(1), "threads")(
       "device", po::value(&device)->default_value("cpu"), "cpu, cuda or simt")(
+      "conv", po::value(&conv)->default_value("own"), "the VAE's convolution: own, or on cuda cudnn")(
       "dtype", po::value(&dtype)->default_value("float32"), "float32, or on a device bfloat16");
   po::variables_map values;
   try {
@@ -325,7 +326,7 @@ int run(int argc, char** argv) {
     std::cerr << "golden_check: " << e.what() << "\n" << options;
     return 2;
   }
-  const ComputeDevice chosen(device, threads, 0);
+  const ComputeDevice chosen(device, threads, 0, conv);
   return GoldenCheck(teacher, golden, chosen.compute(), parse_dtype(dtype)).run();
 }
 

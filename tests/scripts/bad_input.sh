@@ -47,6 +47,7 @@ transformer=transformer/diffusion_pytorch_model-00001-of-00002.safetensors
 refused "no such teacher" "no_such_folder: there is no such model folder" --teacher_path ./no_such_folder
 HF_HUB_CACHE=$work/hub refused "a teacher that is not in the Hugging Face cache" "hf download Some/Model" \
   --teacher_path Some/Model
+refused "cuDNN without a GPU" "--conv cudnn computes on GPUs, and this run on the CPU" --conv cudnn --device cpu
 with no_index && rm "$changed/model_index.json"
 refused "no model_index.json" "$changed: not a diffusers model folder" --teacher_path "$changed"
 with no_vae && rm "$changed/vae/diffusion_pytorch_model.safetensors"
