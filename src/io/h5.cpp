@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -16,6 +17,11 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kNoName;
+
+template <class T>
+size_t bytes_of(const Shape& shape) {
+  return static_cast<size_t>(element_count(shape)) * sizeof(T);
+}
 
 /// Error "<file>: cannot <what>" with the system's reason if there is one, else HDF5's.
 [[noreturn]] void fail_open(const fs::path& path, const std::string& what, int error) {
@@ -37,11 +43,13 @@ H5File::H5File(H5File&& other) noexcept
       row_readers_(std::move(other.row_readers_)) {}
 
 H5File::~H5File() {
+  const h5::Lock lock = h5::lock();
   row_readers_.clear();
   if (id_ >= 0) H5Fclose(id_);
 }
 
 void H5File::open(unsigned flags) {
+  const h5::Lock lock = h5::lock();
   h5::silence();
   if (fs::is_directory(path_)) fail(path_.string(), ": expected an HDF5 file, found a folder");
   const h5::Id access(h5::make_access(first_error_.get()), H5Pclose);
@@ -65,6 +73,7 @@ H5File H5File::open_write(const fs::path& path) {
 }
 
 H5File H5File::create(const fs::path& location, const fs::path& shown) {
+  const h5::Lock lock = h5::lock();
   h5::silence();
   H5File file(shown.empty() ? location : shown, true);
   file.location_ = location;
@@ -80,10 +89,13 @@ void H5File::check_written() const {
 }
 
 void H5File::flush() {
-  h5::silence();
-  const herr_t status = H5Fflush(id_, H5F_SCOPE_LOCAL);
-  check_written();
-  if (status < 0) h5::fail_hdf5({path_, kNoName}, "write to this file");
+  {
+    const h5::Lock lock = h5::lock();
+    h5::silence();
+    const herr_t status = H5Fflush(id_, H5F_SCOPE_LOCAL);
+    check_written();
+    if (status < 0) h5::fail_hdf5({path_, kNoName}, "write to this file");
+  }
   const int fd = ::open(location_.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0 || ::fsync(fd) != 0) *first_error_ = errno;
   if (fd >= 0) ::close(fd);
@@ -92,6 +104,7 @@ void H5File::flush() {
 
 void H5File::close() {
   if (writing_) flush();
+  const h5::Lock lock = h5::lock();
   h5::silence();
   row_readers_.clear();
   const herr_t status = H5Fclose(std::exchange(id_, -1));
@@ -100,17 +113,20 @@ void H5File::close() {
 }
 
 bool H5File::exists(const std::string& name) const {
+  const h5::Lock lock = h5::lock();
   h5::silence();
   return h5::link_exists(id_, name);
 }
 
 bool H5File::is_group(const std::string& name) const {
+  const h5::Lock lock = h5::lock();
   if (!exists(name)) return false;
   H5O_info_t info;
   return H5Oget_info_by_name(id_, name.c_str(), &info, H5P_DEFAULT) >= 0 && info.type == H5O_TYPE_GROUP;
 }
 
 std::vector<std::string> H5File::list(const std::string& group) const {
+  const h5::Lock lock = h5::lock();
   h5::silence();
   const bool root = group.empty() || group == "/";
   if (!root && !is_group(group)) h5::fail_at({path_, group}, "there is no such group in this file");
@@ -126,16 +142,16 @@ std::vector<std::string> H5File::list(const std::string& group) const {
 }
 
 Shape H5File::shape(const std::string& name) const {
+  const h5::Lock lock = h5::lock();
   return h5::open_dataset(id_, {path_, name}).shape;
 }
 
 template <class T>
 void H5File::write(const std::string& name, const Shape& shape, const T* data) {
+  const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
-  const h5::Id id =
-      h5::create_dataset(id_, place, h5::native_type<T>(), shape, h5::chunk_for(shape, sizeof(T)), false);
-  if (element_count(shape) > 0 && H5Dwrite(id, h5::native_type<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
-    h5::fail_hdf5(place, "write this dataset");
+  const h5::Id id = h5::create_dataset(id_, place, h5::native_type<T>(), shape);
+  h5::write_checked(id, place, h5::native_type<T>(), data, bytes_of<T>(shape));
   check_written();
 }
 
@@ -149,6 +165,7 @@ std::pair<Shape, std::vector<T>> H5File::read(const std::string& name) const {
 
 template <class T>
 void H5File::read(const std::string& name, const Shape& expected_shape, T* out) const {
+  const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
   const h5::Dataset dataset = h5::open_dataset(id_, place);
   if (dataset.shape != expected_shape)
@@ -158,10 +175,12 @@ void H5File::read(const std::string& name, const Shape& expected_shape, T* out) 
   if (element_count(expected_shape) > 0 &&
       H5Dread(dataset.id, h5::native_type<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0)
     h5::fail_hdf5(place, "read this dataset");
+  h5::check_crc(dataset, place, h5::native_type<T>(), out, bytes_of<T>(dataset.shape));
 }
 
 template <class T>
 void H5File::read_rows(const std::string& name, int64_t first, int64_t count, T* out) const {
+  const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
   // Opening a dataset costs more than reading a row: files that do not change keep theirs open.
   std::shared_ptr<const h5::Dataset>& reader = row_readers_[name];
@@ -201,12 +220,14 @@ void H5File::create_extendible(const std::string& name, const Shape& row_shape, 
   const int64_t row_bytes = element_count(row_shape) * static_cast<int64_t>(sizeof(T));
   WD_REQUIRE(row_bytes > 0);
   if (chunk_rows == 0) chunk_rows = std::max<int64_t>(1, (int64_t{1} << 18) / row_bytes);
-  h5::create_dataset(id_, {path_, name}, h5::native_type<T>(), rows_of(0, row_shape),
-                     rows_of(chunk_rows, row_shape), true);
+  const h5::Lock lock = h5::lock();
+  h5::create_growing_dataset(id_, {path_, name}, h5::native_type<T>(), rows_of(0, row_shape),
+                             rows_of(chunk_rows, row_shape));
 }
 
 template <class T>
 void H5File::append_rows(const std::string& name, int64_t count, const T* rows) {
+  const h5::Lock lock = h5::lock();
   append(id_, {path_, name}, h5::native_type<T>(), count, rows);
   check_written();
 }
@@ -227,17 +248,20 @@ WD_H5_TYPE(uint8_t)
 #undef WD_H5_TYPE
 
 void H5File::write_string(const std::string& name, const std::string& value) {
+  const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
-  const h5::Id type = h5::make_string_type(), id = h5::create_dataset(id_, place, type, {}, {}, false);
-  const char* text = value.c_str();
-  if (H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &text) < 0) h5::fail_hdf5(place, "write this text");
+  // Of its own length: texts of variable length lie in a heap that has no checksum and is trusted blindly.
+  const size_t bytes = std::max<size_t>(1, value.size());
+  const h5::Id type = h5::make_string_type(bytes), id = h5::create_dataset(id_, place, type, {});
+  h5::write_checked(id, place, type, value.c_str(), bytes);
   check_written();
 }
 
 void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
+  const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
   const h5::Id type = h5::make_string_type();
-  const h5::Id id = h5::create_dataset(id_, place, type, {static_cast<int64_t>(values.size())}, {}, false);
+  const h5::Id id = h5::create_dataset(id_, place, type, {static_cast<int64_t>(values.size())});
   std::vector<const char*> texts;
   for (const std::string& value : values) texts.push_back(value.c_str());
   if (!texts.empty() && H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data()) < 0)
@@ -246,11 +270,16 @@ void H5File::write_strings(const std::string& name, const std::vector<std::strin
 }
 
 std::string H5File::read_string(const std::string& name) const {
+  const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
   const h5::Dataset dataset = h5::open_dataset(id_, place);
   if (!dataset.shape.empty())
     h5::fail_at(place, "expected one text, found shape " + shape_text(dataset.shape));
-  return h5::read_strings(dataset, H5S_ALL, H5S_ALL, 1, place)[0];
+  std::string text = h5::read_strings(dataset, H5S_ALL, H5S_ALL, 1, place)[0], bytes = text;
+  bytes.resize(H5Tget_size(dataset.type));  // with the padding
+  if (H5Tis_variable_str(dataset.type) <= 0)
+    h5::check_crc(dataset, place, dataset.type, bytes.data(), bytes.size());
+  return text;
 }
 
 std::vector<std::string> H5File::read_strings(const std::string& name) const {
@@ -259,6 +288,7 @@ std::vector<std::string> H5File::read_strings(const std::string& name) const {
 
 std::vector<std::string> H5File::read_string_rows(const std::string& name, int64_t first,
                                                   int64_t count) const {
+  const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
   const h5::Dataset dataset = h5::open_dataset(id_, place);
   if (dataset.shape.size() != 1)
@@ -269,10 +299,12 @@ std::vector<std::string> H5File::read_string_rows(const std::string& name, int64
 }
 
 void H5File::create_extendible_strings(const std::string& name) {
-  h5::create_dataset(id_, {path_, name}, h5::make_string_type(), {0}, {1024}, true);
+  const h5::Lock lock = h5::lock();
+  h5::create_growing_dataset(id_, {path_, name}, h5::make_string_type(), {0}, {1024});
 }
 
 void H5File::append_string(const std::string& name, const std::string& value) {
+  const h5::Lock lock = h5::lock();
   const char* text = value.c_str();
   append(id_, {path_, name}, h5::make_string_type(), 1, &text);
   check_written();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "wandistill/crc32c.h"
 #include "wandistill/error.h"
 
 namespace wandistill::h5 {
@@ -24,6 +25,11 @@ std::string last_error() {
 }
 
 }  // namespace
+
+Lock lock() {
+  static std::recursive_mutex mutex;
+  return Lock(mutex);
+}
 
 void fail_at(const Place& place, const std::string& what) {
   if (place.name.empty()) fail(place.path.string(), ": ", what);
@@ -73,9 +79,10 @@ Id make_space(const Shape& shape) {
   return {H5Screate_simple(static_cast<int>(shape.size()), to_hsize(shape).data(), nullptr), H5Sclose};
 }
 
-Id make_string_type() {
+Id make_string_type(size_t bytes) {
   Id type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type, H5T_VARIABLE);
+  H5Tset_size(type, bytes);
+  if (bytes != H5T_VARIABLE) H5Tset_strpad(type, H5T_STR_NULLPAD);
   H5Tset_cset(type, H5T_CSET_UTF8);
   return type;
 }
@@ -101,8 +108,9 @@ Dataset open_dataset(hid_t file, const Place& place) {
   return {std::move(id), std::move(type), std::move(space), Shape(size.begin(), size.end())};
 }
 
-Id create_dataset(hid_t file, const Place& place, hid_t type, const Shape& shape, const Shape& chunk,
-                  bool growing) {
+namespace {
+
+Id create(hid_t file, const Place& place, hid_t type, const Id& space, const Shape& chunk) {
   silence();
   WD_REQUIRE(file >= 0);
   const Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose), links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
@@ -111,23 +119,56 @@ Id create_dataset(hid_t file, const Place& place, hid_t type, const Shape& shape
     H5Pset_chunk(properties, static_cast<int>(chunk.size()), to_hsize(chunk).data());
     if (H5Tis_variable_str(type) <= 0) H5Pset_fletcher32(properties);
   }
-  const Id space = make_space(shape);
-  if (growing) {
-    std::vector<hsize_t> most = to_hsize(shape);
-    most[0] = H5S_UNLIMITED;
-    H5Sset_extent_simple(space, static_cast<int>(shape.size()), to_hsize(shape).data(), most.data());
-  }
   Id id(H5Dcreate2(file, place.name.c_str(), type, space, links, properties, H5P_DEFAULT), H5Dclose);
   if (id < 0) fail_hdf5(place, "create this dataset");
   return id;
 }
 
-Shape chunk_for(const Shape& shape, size_t element_size) {
-  if (element_count(shape) == 0 || shape.empty()) return {};
-  const int64_t row_bytes = element_count(shape) / shape[0] * static_cast<int64_t>(element_size);
-  Shape chunk = shape;
-  chunk[0] = std::clamp<int64_t>((int64_t{1} << 20) / row_bytes, 1, shape[0]);
-  return chunk;
+constexpr const char* kCrc = "crc32c";
+
+}  // namespace
+
+Id create_dataset(hid_t file, const Place& place, hid_t type, const Shape& shape, const Shape& chunk) {
+  return create(file, place, type, make_space(shape), chunk);
+}
+
+Id create_growing_dataset(hid_t file, const Place& place, hid_t type, const Shape& shape,
+                          const Shape& chunk) {
+  const Id space = make_space(shape);
+  std::vector<hsize_t> most = to_hsize(shape);
+  most[0] = H5S_UNLIMITED;
+  H5Sset_extent_simple(space, static_cast<int>(shape.size()), to_hsize(shape).data(), most.data());
+  return create(file, place, type, space, chunk);
+}
+
+void write_checked(const Id& dataset, const Place& place, hid_t type, const void* data, size_t bytes) {
+  if (bytes > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+    fail_hdf5(place, "write this dataset");
+  const Id space = make_space({}),
+           attribute(H5Acreate2(dataset, kCrc, H5T_NATIVE_UINT32, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  const uint32_t crc = crc32c(data, bytes);
+  if (attribute < 0 || H5Awrite(attribute, H5T_NATIVE_UINT32, &crc) < 0)
+    fail_hdf5(place, "write the checksum of this dataset");
+}
+
+void check_crc(const Dataset& dataset, const Place& place, hid_t type, const void* data, size_t bytes) {
+  const htri_t has_crc = H5Aexists(dataset.id, kCrc);
+  if (has_crc == 0) return;
+  const Id attribute(H5Aopen(dataset.id, kCrc, H5P_DEFAULT), H5Aclose);
+  uint32_t stored = 0;
+  if (attribute < 0 || H5Aread(attribute, H5T_NATIVE_UINT32, &stored) < 0)
+    fail_hdf5(place, "read the checksum of this dataset");
+  std::vector<char> in_file;
+  if (H5Tequal(dataset.type, type) <= 0) {
+    in_file.resize(H5Tget_size(dataset.type) * static_cast<size_t>(element_count(dataset.shape)));
+    if (!in_file.empty() &&
+        H5Dread(dataset.id, dataset.type, H5S_ALL, H5S_ALL, H5P_DEFAULT, in_file.data()) < 0)
+      fail_hdf5(place, "read this dataset");
+    data = in_file.data();
+    bytes = in_file.size();
+  }
+  if (crc32c(data, bytes) != stored)
+    fail_at(place, "the data is damaged: its checksum (CRC-32C) is another one");
 }
 
 Id select_rows(const Dataset& dataset, int64_t first, int64_t count, const Place& place) {

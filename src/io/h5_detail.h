@@ -4,6 +4,7 @@
 #include <hdf5.h>
 
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -12,6 +13,10 @@
 #include "wandistill/shape.h"
 
 namespace wandistill::h5 {
+
+/// The library is for one thread at a time, its errors included. Recursive: functions of H5File call others.
+using Lock = std::unique_lock<std::recursive_mutex>;
+Lock lock();
 
 /// An HDF5 identifier that is closed in the end.
 class Id {
@@ -52,8 +57,8 @@ hid_t native_type();
 std::vector<hsize_t> to_hsize(const Shape& shape);
 /// Scalar for the empty shape.
 Id make_space(const Shape& shape);
-/// Variable-length UTF-8, what h5py writes and reads as str.
-Id make_string_type();
+/// UTF-8 of so many bytes, H5T_VARIABLE (the default): of any length, what h5py writes and reads as str.
+Id make_string_type(size_t bytes = H5T_VARIABLE);
 bool link_exists(hid_t file, const std::string& name);
 
 /// An open dataset with its type and space.
@@ -65,12 +70,18 @@ struct Dataset {
 };
 Dataset open_dataset(hid_t file, const Place& place);
 
-/// Creates a dataset and its groups. A chunk shape (may be empty: stored in one piece) switches checksums on;
-/// `growing`: the first dimension is unlimited.
-Id create_dataset(hid_t file, const Place& place, hid_t type, const Shape& shape, const Shape& chunk,
-                  bool growing);
-/// Rows of this shape per chunk of about 1 MiB; empty for what has no elements or no dimension.
-Shape chunk_for(const Shape& shape, size_t element_size);
+/// Creates a dataset and its groups; without a chunk shape it is stored in one piece.
+Id create_dataset(hid_t file, const Place& place, hid_t type, const Shape& shape, const Shape& chunk = {});
+/// Rows can be appended to it. Chunks of numbers have checksums (HDF5's Fletcher-32).
+Id create_growing_dataset(hid_t file, const Place& place, hid_t type, const Shape& shape, const Shape& chunk);
+
+/// Writes the whole dataset, of `bytes` bytes, and their CRC-32C as its attribute "crc32c". HDF5 has
+/// checksums for its own structures and for chunks, not for what is stored in one piece; and the index of
+/// chunks has none.
+void write_checked(const Id& dataset, const Place& place, hid_t type, const void* data, size_t bytes);
+/// Error if the dataset has that attribute and it is not the CRC of these bytes: of the whole dataset, as
+/// `type`; as they lie in the file they are read again where that is another type.
+void check_crc(const Dataset& dataset, const Place& place, hid_t type, const void* data, size_t bytes);
 
 /// Selects rows [first, first + count) in the dataset's space and returns a memory space of their shape.
 Id select_rows(const Dataset& dataset, int64_t first, int64_t count, const Place& place);

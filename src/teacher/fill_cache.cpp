@@ -86,11 +86,6 @@ class ShardBuilder {
     } while (fs::exists(file));
     write_h5_atomically(file, [&](H5File& h5) {
       const int64_t n = count();
-      const auto rows_of = [&](int64_t rows) {
-        Shape shape{rows};
-        shape.insert(shape.end(), picture_.begin(), picture_.end());
-        return shape;
-      };
       h5.write_string("settings", settings_.dump());
       h5.write_strings("prompt", prompts_);
       h5.write<int64_t>("repetition", {n}, repetitions_.data());
@@ -101,11 +96,10 @@ class ShardBuilder {
       h5.write<float>("sigma", {points_}, sigmas_.data());
       // One chunk per point, so that reading a point at random reads nothing else.
       for (const auto& [name, data] :
-           {std::pair{"latents", &latents_}, std::pair{"velocity", &velocities_}}) {
+           {std::pair{"latents", &latents_}, std::pair{"velocity", &velocities_}, std::pair{"x0", &x0_}}) {
         h5.create_extendible<float>(name, picture_, 1);
-        h5.append_rows<float>(name, n * points_, data->data());
+        h5.append_rows<float>(name, int64_t(data->size()) / size_, data->data());
       }
-      h5.write<float>("x0", rows_of(n), x0_.data());
     });
     prompts_.clear();
     repetitions_.clear();

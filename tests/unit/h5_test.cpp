@@ -1,7 +1,10 @@
 #include "wandistill/h5.h"
 
+#include <atomic>
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <thread>
 
 #include "file_limit.h"
 #include "temporary_folder.h"
@@ -158,22 +161,70 @@ TEST_CASE("h5: missing, foreign, truncated and damaged files are refused by name
 
   const auto path = folder / "a.h5";
   const std::vector<float> values = ramp(10000);
-  write_h5_atomically(path, [&](H5File& file) { file.write("x", {100, 100}, values.data()); });
+  write_h5_atomically(path, [&](H5File& file) {
+    file.write("x", {100, 100}, values.data());
+    file.write_string("config", "learning rate = 0.002");
+    file.create_extendible<float>("rows", {100}, 7);
+    file.append_rows("rows", 90, values.data() + 1000);
+  });
   const std::string whole = read_file(path);
   put(path, whole.substr(0, whole.size() / 2));
   check_mentions(error_of([&] { H5File::open_read(path); }),
                  {"a.h5", "cannot open as an HDF5 file", "truncated"});
 
-  // One flipped bit in the middle of the numbers.
-  std::string damaged = whole;
-  const size_t place = damaged.find(std::string(reinterpret_cast<const char*>(&values[5000]), 16));
-  REQUIRE(place != std::string::npos);
-  damaged[place] = static_cast<char>(damaged[place] ^ 1);
-  put(path, damaged);
-  check_mentions(error_of([&] { H5File::open_read(path).read<float>("x"); }),
-                 {"a.h5", "'x'", "cannot read", "checksum"});
+  // One flipped bit in the middle of what is `bytes` long and starts like `from`.
+  const auto flip = [&](const void* from, size_t bytes) {
+    std::string damaged = whole;
+    const size_t place = damaged.rfind(std::string(static_cast<const char*>(from), bytes));
+    REQUIRE(place != std::string::npos);
+    damaged[place] = static_cast<char>(damaged[place] ^ 1);
+    put(path, damaged);
+  };
+  flip(&values[500], 16);
+  for (const auto& read :
+       std::vector<std::function<void(const H5File&)>>{[](const H5File& file) { file.read<float>("x"); },
+                                                       [](const H5File& file) { file.read<double>("x"); }})
+    check_mentions(error_of([&] { read(H5File::open_read(path)); }),
+                   {"a.h5", "'x'", "the data is damaged", "checksum"});
+  flip("rate", 4);
+  check_mentions(error_of([&] { H5File::open_read(path).read_string("config"); }),
+                 {"a.h5", "'config'", "the data is damaged", "checksum"});
+  flip(&values[5000], 16);
+  float row[100];
+  check_mentions(error_of([&] { H5File::open_read(path).read_rows("rows", 40, 1, row); }),
+                 {"a.h5", "'rows'", "cannot read", "checksum"});
   put(path, whole);
   CHECK(H5File::open_read(path).read<float>("x").second == values);
+}
+
+TEST_CASE("h5: threads read and write different files at the same time") {
+  const TemporaryFolder folder;
+  const std::vector<float> values = ramp(20000);
+  write_h5_atomically(folder / "read.h5", [&](H5File& file) {
+    file.create_extendible<float>("rows", {100}, 1);
+    file.append_rows("rows", 200, values.data());
+  });
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (int i = 0; i < 20; ++i)
+      write_h5_atomically(folder / "written.h5", [&](H5File& file) {
+        for (int k = 0; k < 20; ++k) file.write("group/" + std::to_string(k), {200, 100}, values.data());
+      });
+    done = true;
+  });
+  const H5File file = H5File::open_read(folder / "read.h5");
+  int64_t wrong = 0, refused = 0;
+  for (int64_t i = 0; !done; i = (i + 1) % 200) {
+    float row[100];
+    file.read_rows("rows", i, 1, row);
+    wrong += std::equal(row, row + 100, values.begin() + 100 * i) ? 0 : 1;
+    refused +=
+        error_of([&] { file.read<float>("none"); }).find("'none': there is no such") == std::string::npos;
+  }
+  writer.join();
+  CHECK(wrong == 0);
+  CHECK(refused == 0);
+  CHECK(H5File::open_read(folder / "written.h5").read<float>("group/19").second == values);
 }
 
 TEST_CASE("h5: a disk that fills up is an error, and the old file survives") {
