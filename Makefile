@@ -26,7 +26,7 @@ MPI_SRC   := $(sort $(wildcard tests/mpi/*.cpp))
 BENCH_SRC := $(sort $(wildcard bench/*.cpp))
 obj        = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 PROGRAMS  := $(BIN)/wandistill $(BIN)/golden_check
-TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests
+TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests $(BIN)/wandistill_faults
 GPU_BENCH := $(sort $(wildcard bench/gpu/*.cpp))
 BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
 
@@ -65,19 +65,24 @@ define program
 	@$(CXX) $(CXXFLAGS) $(filter %.o,$^) $(BUILD)/libwandistill.a $(LDFLAGS) $(LDLIBS) -o $@
 endef
 
+# Faults that tests inject: linked in front of the library, this object takes the place of src/io/no_fault.cpp.
+FAULTS    := $(BUILD)/tests/faults/fault.o
+
 $(BIN)/wandistill: $(BUILD)/src/cli/main.o $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/wandistill_faults: $(BUILD)/src/cli/main.o $(FAULTS) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/golden_check: $(BUILD)/tests/golden/golden_check.o $(BUILD)/libwandistill.a
 	$(program)
-$(BIN)/unit_tests: $(call obj,$(UNIT_SRC)) $(BUILD)/libwandistill.a
+$(BIN)/unit_tests: $(call obj,$(UNIT_SRC)) $(FAULTS) $(BUILD)/libwandistill.a
 	$(program)
-$(BIN)/mpi_tests: $(call obj,$(MPI_SRC)) $(BUILD)/libwandistill.a
+$(BIN)/mpi_tests: $(call obj,$(MPI_SRC)) $(FAULTS) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/simt_tests: $(call obj,$(SIMT_TESTS)) $(call kernel_objects,$(SIMT_SUBJECTS)) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/bench/gpu_bench: $(call obj,$(GPU_BENCH)) $(BUILD)/libwandistill.a
 	$(program)
-$(BIN)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libwandistill.a
+$(BIN)/bench/%: $(BUILD)/bench/%.o $(FAULTS) $(BUILD)/libwandistill.a
 	$(program)
 
 include scripts/kernels_rules.mk

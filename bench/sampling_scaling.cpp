@@ -12,6 +12,7 @@
 
 #include "bench/measure.h"
 #include "bench/replay.h"
+#include "tests/faults/fault.h"
 #include "wandistill/error.h"
 #include "wandistill/file.h"
 #include "wandistill/picture_round.h"
@@ -79,7 +80,7 @@ int worker(Session& session) {
   round.file_name = picture_file_name;
   for (const Case& c : cases(session.world_size())) {
     // The fault that the tests use: rank 1 sleeps as long as it worked after every step.
-    setenv("WANDISTILL_FAULT", c.slow_rank ? "slow:1:2" : "", 1);
+    const testing::Faults faults(c.slow_rank ? "slow:denoising:rank=1:factor=2" : "");
     round.prompts.assign(size_t(c.prompts), "a prompt");
     PictureOptions options;
     options.sample_distribution = c.mode;

@@ -38,7 +38,7 @@ mutant-mpi: $(call obj,$(MPI_SRC)) $(BUILD)/libwandistill.a
 # not look into the layer itself, which tells it what CUDA threads do (kernels/simt/sanitizers.h).
 SANITIZED_TWINS := $(wildcard kernels/ref/*.cpp) src/tensor/philox.cpp src/sample/ddim_coefficients.cpp
 SANITIZED_SRC := $(filter-out tests/simt/products_test.cpp,$(SIMT_TESTS)) $(wildcard kernels/simt/*.cpp) \
-                 src/gpu/simt_device.cpp src/gpu/staging_ring.cpp src/gpu/no_cuda.cpp
+                 src/gpu/simt_device.cpp src/gpu/staging_ring.cpp src/gpu/no_cuda.cpp src/io/no_fault.cpp
 SANITIZED_CU  := $(KERNELS) $(SIMT_SUBJECTS)
 SANITIZED     := -std=c++20 -O1 -g -march=$(ARCH) -ffp-contract=off -Wall -Wextra -Werror -MMD -MP
 ASAN_FLAGS    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

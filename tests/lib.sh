@@ -7,7 +7,7 @@ source scripts/mpi_env.sh
 # Results do not depend on it, and threads that wait for each other on shared cores are slow.
 export OMP_NUM_THREADS=1
 
-program=${WANDISTILL:-$PWD/bin/wandistill}
+plain_program=${WANDISTILL:-$PWD/bin/wandistill} program=$plain_program
 teacher=data/tiny-wan
 mkdir -p build
 work=$(mktemp -d "build/test.$(basename "$0" .sh).XXXX")
@@ -83,6 +83,12 @@ start_train() {
   local ranks=$1 name=$2
   shift 2
   start "$ranks" "$name" train --config "$base" --output_dir "$work/$name" "$@"
+}
+
+# inject FAULTS: what is started from now on is the program with these faults (tests/faults/fault.h); inject: without.
+inject() {
+  export WANDISTILL_FAULT=${1:-}
+  if [ -n "$WANDISTILL_FAULT" ]; then program=$PWD/bin/wandistill_faults; else program=$plain_program; fi
 }
 
 # wait_until COMMAND...: at most a minute.

@@ -6,6 +6,8 @@
 #include <memory>
 #include <new>
 
+#include "wandistill/fault.h"
+
 namespace wandistill {
 
 /// An uninitialised, 64-byte aligned array of a trivial type. Movable, not copyable.
@@ -13,9 +15,7 @@ template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(int64_t count)
-      : data_(static_cast<T*>(::operator new (static_cast<size_t>(count) * sizeof(T), std::align_val_t{64}))),
-        size_(count) {}
+  explicit Buffer(int64_t count) : data_(allocate(count * static_cast<int64_t>(sizeof(T)))), size_(count) {}
   /// A buffer of zeros.
   static Buffer zeros(int64_t count) {
     Buffer b(count);
@@ -40,6 +40,10 @@ class Buffer {
   const T* end() const { return data() + size_; }
 
  private:
+  static T* allocate(int64_t bytes) {
+    if (fault_strikes("allocation", bytes)) throw std::bad_alloc();
+    return static_cast<T*>(::operator new (static_cast<size_t>(bytes), std::align_val_t{64}));
+  }
   struct Free {
     void operator()(T* p) const { ::operator delete (p, std::align_val_t{64}); }
   };

@@ -1,10 +1,12 @@
 // Files that appear whole or not at all: written beside their place, fsynced, renamed.
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace wandistill {
 
@@ -37,6 +39,13 @@ std::string read_file(const std::filesystem::path& path);
 
 /// The folder and its missing parents. Error where one of them is a file or cannot be made.
 void make_directories(const std::filesystem::path& path);
+
+/// Error unless the file system of the file `path` has so many bytes for us.
+void require_space(const std::filesystem::path& path, int64_t bytes);
+
+/// Removes the files and folders under construction that killed runs left in this folder, and says which.
+/// Nobody may be writing there.
+std::vector<std::filesystem::path> remove_temporaries(const std::filesystem::path& folder);
 
 /// For libraries that write files themselves (HDF5): creates an empty file with a fresh temporary name in the
 /// folder of `path` and returns its name. Pass it to commit_file, or remove it.

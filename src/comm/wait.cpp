@@ -7,6 +7,7 @@
 
 #include "pause.h"
 #include "ranks_text.h"
+#include "wandistill/fault.h"
 #include "wandistill/progress.h"
 #include "wandistill/session.h"
 
@@ -80,6 +81,7 @@ void Session::wait(MPI_Request* request, const std::string& what, const Patience
 
 void Session::wait_until(const std::function<bool()>& done, const std::string& what,
                          const Patience& patience) const {
+  check_mpi(fault_strikes("collective") ? MPI_ERR_OTHER : MPI_SUCCESS, what.c_str(), __FILE__, __LINE__);
   const double say_after = std::min(patience.say_seconds, collective_timeout_ / 2);
   const double limit = collective_timeout_ + (is_root() ? 0 : kGraceSeconds);
   double next_notice = patience.notice_seconds;

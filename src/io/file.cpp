@@ -4,11 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <random>
 
 #include "wandistill/error.h"
+#include "wandistill/fault.h"
 
 namespace wandistill {
 namespace {
@@ -47,6 +49,7 @@ std::pair<int, fs::path> open_temporary(const fs::path& path) {
 
 /// The rename and what makes it last.
 void put_in_place(const fs::path& temporary, const fs::path& path) {
+  if (fault_strikes("rename")) fail_errno("rename the finished file to this name", path, EIO);
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     fail_errno("rename the finished file to this name", path);
   const Descriptor folder{::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
@@ -75,6 +78,7 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(const void* data, size_t bytes) {
   WD_REQUIRE(file_ != nullptr);
+  if (fault_strikes("write")) fail_errno("write", path_, ENOSPC);
   if (bytes > 0 && std::fwrite(data, 1, bytes, file_) != bytes) fail_errno("write", path_);
 }
 
@@ -95,6 +99,7 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
 }
 
 std::string read_file(const fs::path& path) {
+  if (fault_strikes("read")) fail_errno("read", path, EIO);
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   struct stat status;
   if (file.fd < 0 || ::fstat(file.fd, &status) != 0) fail_errno("read", path);
@@ -114,6 +119,50 @@ void make_directories(const fs::path& path) {
   fs::create_directories(path, error);
   if (error) fail(path.string(), ": cannot make this folder: ", error.message());
   if (!fs::is_directory(path)) fail(path.string(), ": cannot make this folder: a file has that name");
+}
+
+namespace {
+
+std::string megabytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+/// As open_temporary makes them, also for folders and for what those replace.
+bool is_temporary(const std::string& name) {
+  constexpr size_t kDigits = 16;
+  const size_t end = name.ends_with(".tmp.old") ? name.size() - 8
+                     : name.ends_with(".tmp")   ? name.size() - 4
+                                                : 0;
+  if (end < kDigits + 2 || name[0] != '.' || name[end - kDigits - 1] != '.') return false;
+  for (size_t i = end - kDigits; i < end; ++i)
+    if (!std::isxdigit(static_cast<unsigned char>(name[i]))) return false;
+  return true;
+}
+
+}  // namespace
+
+void require_space(const fs::path& path, int64_t bytes) {
+  std::error_code error;
+  const fs::space_info space = fs::space(folder_of(path), error);
+  if (error) fail(path.string(), ": cannot find out how much space its disk has: ", error.message());
+  if (space.available < static_cast<uint64_t>(bytes))
+    fail(path.string(), ": it takes ", megabytes(static_cast<uint64_t>(bytes)), " and its disk has ",
+         megabytes(space.available), " left; nothing was written");
+}
+
+std::vector<fs::path> remove_temporaries(const fs::path& folder) {
+  std::vector<fs::path> removed;
+  if (!fs::is_directory(folder)) return removed;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (!is_temporary(entry.path().filename().string())) continue;
+    std::error_code error;
+    fs::remove_all(entry.path(), error);
+    if (error) fail(entry.path().string(), ": cannot remove what an earlier run left: ", error.message());
+    removed.push_back(entry.path());
+  }
+  return removed;
 }
 
 fs::path temporary_name(const fs::path& path) {

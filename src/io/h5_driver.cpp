@@ -10,6 +10,8 @@
 #include <limits>
 #include <utility>
 
+#include "wandistill/fault.h"
+
 namespace wandistill::h5 {
 namespace {
 
@@ -91,7 +93,11 @@ herr_t read_bytes(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size,
   File* file = of(base);
   char* to = static_cast<char*>(into);
   while (size > 0) {
-    const ssize_t count = ::pread(file->fd, to, size, static_cast<off_t>(address));
+    ssize_t count = ::pread(file->fd, to, size, static_cast<off_t>(address));
+    if (fault_strikes("read")) {
+      count = -1;
+      errno = EIO;
+    }
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && *file->first_error == 0) *file->first_error = errno;
     if (count < 0) return -1;
@@ -109,7 +115,11 @@ herr_t write_bytes(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size
   file->length = std::max<haddr_t>(file->length, address + size);
   const char* data = static_cast<const char*>(from);
   while (size > 0 && *file->first_error == 0) {
-    const ssize_t count = ::pwrite(file->fd, data, size, static_cast<off_t>(address));
+    ssize_t count = ::pwrite(file->fd, data, size, static_cast<off_t>(address));
+    if (fault_strikes("write")) {
+      count = -1;
+      errno = ENOSPC;
+    }
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
       *file->first_error = errno;

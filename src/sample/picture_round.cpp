@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <mutex>
 
-#include "src/sample/faults.h"
 #include "src/sample/picture_writer.h"
 #include "src/sample/prompt_dealer.h"
 #include "src/sample/round_limits.h"
 #include "src/sample/round_report.h"
 #include "wandistill/error.h"
+#include "wandistill/fault.h"
 #include "wandistill/fence.h"
 #include "wandistill/picture_group.h"
 #include "wandistill/rank_board.h"
@@ -33,7 +34,6 @@ class Drawing {
         stop_(stop),
         compute_(compute),
         progress_(progress),
-        faults_(session.rank()),
         limits_(round_limits(session, round, options, compute)),
         velocity_(round.model),
         writer_(int(options.png_compression)) {}
@@ -45,7 +45,7 @@ class Drawing {
                          .most_ranks = limits_.most_ranks,
                          .costs = round_.costs});
     const double start = now();
-    faults_.at_start();
+    fault_point("start");
     while (auto assignment = next_of(dealer)) {
       if (assignment->ranks.size() > 1)
         draw_together(*assignment);
@@ -67,7 +67,7 @@ class Drawing {
 
   bool stopped() { return stop_everywhere(session_, stop_); }
   bool stops_decode() {
-    faults_.in_decode();
+    fault_point("decode");
     return stopped();
   }
 
@@ -84,7 +84,7 @@ class Drawing {
     std::vector<float> x;
     std::erase_if(prompts, [&](int64_t prompt) {
       return !attempt(prompt, [&] {
-        faults_.before(prompt);
+        fault_point("prompt", prompt);
         const std::vector<float> noise = round_.noise(prompt);
         TextEmbedding text = round_.text(prompt);
         x.reserve(x.size() + noise.size());  // text and noise are both there, or neither
@@ -97,7 +97,7 @@ class Drawing {
     try {
       std::vector<const TextEmbedding*> all;
       for (const TextEmbedding& text : texts) all.push_back(&text);
-      faults_.before_batch(int64_t(prompts.size()));
+      fault_point("batch", int64_t(prompts.size()));
       if (!denoise(prompts, all, x.data(), [this] { return stopped(); })) return;
     } catch (const std::exception& error) {
       if (prompts.size() == 1) return failed(prompts.front(), error.what());
@@ -141,7 +141,7 @@ class Drawing {
       TextEmbedding text;
       std::vector<float> x;
       const bool ready = !group.is_leader() || attempt(prompt, [&] {
-        faults_.before(prompt);
+        fault_point("prompt", prompt);
         x = round_.noise(prompt);
         text = round_.text(prompt);
       });
@@ -194,7 +194,7 @@ class Drawing {
             prompts.size() > 1 ? cat(" and ", prompts.size() - 1, " more") : std::string());
     double step_start = now();
     const auto on_step = [&](int64_t i, float, const float*, const GuidedOutput&) {
-      faults_.after_step(now() - step_start);
+      fault_point("denoising", int64_t(1e6 * (now() - step_start)));
       step_start = now();
       session_.board().post(cat(whom, ", denoising step ", i + 1, " of ", round_.sampling.steps));
       show_progress();
@@ -204,7 +204,7 @@ class Drawing {
   }
 
   void check_latents(int64_t prompt, std::vector<float>& x0) const {
-    faults_.spoil(prompt, int64_t(x0.size()), x0.data());
+    if (fault_strikes("latents", prompt)) x0.front() = std::numeric_limits<float>::quiet_NaN();
     if (!std::all_of(x0.begin(), x0.end(), [](float value) { return std::isfinite(value); }))
       fail("the latents are not finite");
   }
@@ -297,7 +297,6 @@ class Drawing {
   const StopSignals& stop_;
   const Compute& compute_;
   Progress* progress_;
-  Faults faults_;
   RoundLimits limits_;
   GuidedVelocity velocity_;
   std::map<int64_t, int64_t> indices_;

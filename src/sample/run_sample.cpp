@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <map>
 
-#include "src/sample/faults.h"
 #include "src/sample/samples_folder.h"
 #include "wandistill/commands.h"
 #include "wandistill/dry_run.h"
 #include "wandistill/error.h"
+#include "wandistill/fault.h"
 #include "wandistill/fence.h"
 #include "wandistill/file.h"
 #include "wandistill/h5.h"
@@ -165,7 +165,8 @@ class SampleJob {
     for (size_t row = 0; row < prompts.size(); ++row)
       std::copy_n(values.begin() + int64_t(row) * size, size, ordered.begin() + prompts[row] * size);
     write_h5_atomically(options_.save_latents, [&](H5File& file) {
-      file.write<float>("latents", {n, C, 1, h_, w_}, ordered.data());
+      file.create_extendible<float>("latents", {C, 1, h_, w_}, 1);
+      file.append_rows<float>("latents", n, ordered.data());
       file.write_strings("prompts", prompts_);
     });
   }
@@ -196,9 +197,8 @@ int run_decode(Session& session, const DecodeOptions& options) {
   const ComputeDevice device(session, options.device, options.conv);
   const Compute& compute = device.compute();
   const StopSignals stop;
-  const Faults faults(session.rank());
   const auto stops = [&] {
-    faults.in_decode();
+    fault_point("decode");
     return stop_everywhere(session, stop);
   };
   int64_t count = 0, done = 0;

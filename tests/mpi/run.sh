@@ -54,6 +54,7 @@ scenario 2 one_rank_throws "rank 1 on .*: out of luck"
 scenario 2 throw_past_main "out of luck"
 scenario 2 throw_past_session "left by an exception"
 scenario 2 collective_error "rank 1: no such prompt file"
+WANDISTILL_FAULT=fail:collective:rank=1:n=5 scenario 2 sums "rank 1 on .*: a sum over the ranks failed at"
 scenario 2 mpi_error "rank 0 on .*MPI_Send.*scenarios.cpp"
 
 late 3 fence_timeout "rank 0 on .*: fence after samples of epoch 10" 2

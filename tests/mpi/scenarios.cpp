@@ -29,6 +29,12 @@ int collective_error(Session& session) {
   return 0;
 }
 
+/// Ends well unless a fault is injected.
+int sums(Session& session) {
+  for (int i = 0; i < 20; ++i) session.sum(1.0);
+  return 0;
+}
+
 const char* const kWork = "prompt 5, denoising step 3 of 10";
 
 /// The rank does not come for longer than any test waits.
@@ -130,6 +136,7 @@ int run_scenario(const std::string& name, int argc, char** argv) {
   if (name == "device_timeout") return run_session(argc, argv, device_timeout);
   if (name == "fence_notice") return run_session(argc, argv, fence_notice);
   if (name == "mpi_error") return run_session(argc, argv, mpi_error);
+  if (name == "sums") return run_session(argc, argv, sums);
   if (name == "stop_signal") return run_session(argc, argv, stop_signal);
   if (name == "throw_past_main") {
     Session session(&argc, &argv);

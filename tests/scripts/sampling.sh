@@ -41,12 +41,12 @@ check "block deals 5 prompts on 3 ranks 2, 2, 1" is "$(record block_3 rank | tr 
 draws "all at once, two latent rows at a time" 1 batch "${small[@]}" --sample_batch 5 --vae_tile_rows 2
 check "... the same pictures to the byte" same_pictures one batch 5
 check "... as one batch" is "$(record batch batch | sort -u)" = 5
-export WANDISTILL_FAULT=batch:1
+inject fail:batch:over=1
 draws "a batch that fails is halved" 1 halved "${small[@]}" --sample_batch 5
 check "... until it does not" is "$(record halved batch | sort -u)" = 1
 check "... and says so" said halved "5 prompts at once failed, trying with half as many"
 check "... the same pictures to the byte" same_pictures one halved 5
-unset WANDISTILL_FAULT
+inject
 draws "half precision in the decoder" 1 half "${small[@]}" --vae_dtype bfloat16
 check "... is another picture" not same_pictures one half 5
 
@@ -65,7 +65,7 @@ check "... nobody helped" is "$(record large_off helpers | sort -u)" = 0
 check "... the same pictures to the byte" same_pictures large_1 large_off 3
 
 # A prompt that fails is missing, and nothing else.
-export WANDISTILL_FAULT=fail:1,nan:3
+inject fail:prompt:id=1,fail:latents:id=3
 check "two prompts fail: exit code 3" is "$(draw 3 faulty "${small[@]}" --sample_split off; echo $?)" = 3
 check "... rank 1 says which and why" said faulty "rank 1: no picture of prompt 1 'a small green square': a fault"
 check "... rank 0 too" said faulty "rank 0: no picture of prompt 3 'two words': the latents are not finite"
@@ -74,21 +74,21 @@ check "... the others are there" is "$(ls "$work/faulty" | grep -c png)" = 3
 check "... the page too" test -s "$work/faulty/index.html"
 rest=(--data_path "$(prompts 9)" --cache_dir "$work/cache" --validation_fraction 0 --batch_size 6 --save_samples
   --sample_steps 4 --sample_prompts "${prompts[@]:0:3}")
-export WANDISTILL_FAULT=fail:1
+inject fail:prompt:id=1
 trains "training goes on without the picture" 3 missing "${rest[@]}"
 check "... it names the prompt" said missing "prompt 1 'a small green square': a fault was injected"
 check "... and draws the others" test -s "$work/missing/samples/epoch_0001_rank_2_sample_00.png"
 check "--strict_samples ends it with exit code 3" is "$(train 3 strict "${rest[@]}" --strict_samples; echo $?)" = 3
 
 # A picture that cannot be written: a folder has its name.
-unset WANDISTILL_FAULT
+inject
 mkdir -p "$work/blocked/rank_1_sample_00.png"
 check "a picture cannot be written: exit code 3" is "$(draw 3 blocked "${small[@]}"; echo $?)" = 3
 check "... its rank says so" said blocked "rank 1: no picture of prompt 1 .*rank_1_sample_00.png"
 check "... the others are there" is "$(find "$work/blocked" -name '*.png' -type f | wc -l)" = 4
 
 # Late ranks.
-export WANDISTILL_FAULT=delay:1:7
+inject delay:start:rank=1:seconds=7
 draws "a late rank is waited for" 2 late "${small[@]}" --sample_split off
 check "... and named" said late "fence after sample: .*still waiting for rank 1"
 seconds_of() {  # the exit code and whether it took at most N seconds: "code yes"
@@ -101,25 +101,25 @@ draws "one that is to help, too" 2 late_helper "${small[@]}"
 check "... and named" said late_helper "a picture drawn together: .*still waiting for rank 1"
 draws "in dynamic mode, too" 2 late_dynamic "${small[@]}" --sample_distribution dynamic
 check "... and named" said late_dynamic "still waiting for rank 1"
-export WANDISTILL_FAULT=delay:1:60
+inject delay:start:rank=1:seconds=60
 read -r code in_time < <(seconds_of 10 draw 2 timeout_dynamic "${small[@]}" --sample_distribution dynamic --fence_timeout 2)
 check "--fence_timeout ends a wait for a rank to draw with" is "$code $in_time" = "1 1"
 check "... and names it" said timeout_dynamic "last pictures with.* for rank 1"
 read -r code in_time < <(seconds_of 10 draw 3 timeout_1 "${small[@]}" --sample_split off --fence_timeout 2)
 check "--fence_timeout ends the job" is "$code $in_time" = "1 1"
 check "... and names the late rank" said timeout_1 "fence after sample.* for rank 1"
-export WANDISTILL_FAULT=delay:0:60
+inject delay:start:rank=0:seconds=60
 read -r code in_time < <(seconds_of 15 draw 3 timeout_0 "${small[@]}" --sample_split off --fence_timeout 2)
 check "... also when rank 0 is late" is "$code $in_time" = "1 1"
 check "... and names it" said timeout_0 "fence after sample.* for rank 0"
-export WANDISTILL_FAULT=kill:1
+inject kill:denoising:rank=1
 read -r code in_time < <(seconds_of 5 draw 3 killed "${small[@]}")
 check "a killed rank ends the job within 5 s" is "$in_time" = 1
 check "... with an exit code" is "$code" -ne 0
 check "... and a line" said killed "rank 1 .*signal 9"
 
 # A signal stops a round within one step; the same command draws what is missing.
-export WANDISTILL_FAULT=step:0:0.4,step:1:0.4
+inject delay:denoising:seconds=0.4
 start_train 2 stopped "${rest[@]}"
 wait_until grep -q "training on" "$work/stopped.log"
 sleep 0.5
@@ -129,7 +129,7 @@ code=$?
 check "a signal while pictures are drawn: exit code 85" is "$code" = 85
 check "... and it says why" said stopped "stopped by a signal while drawing pictures"
 check "... with pictures missing" is "$(ls "$work"/stopped/samples/epoch_0000_*.png | wc -l)" -lt 3
-unset WANDISTILL_FAULT
+inject
 trains "... the same command goes on" 2 stopped "${rest[@]}"
 for epoch in 0 1; do
   check "... and has the pictures of epoch $epoch" is "$(ls "$work"/stopped/samples/epoch_000${epoch}_*.png | wc -l)" = 3
@@ -155,7 +155,7 @@ stops() {
   check "... the picture being decoded is not there" is "$(pictures_in "$name")" = "$count"
 }
 not_drawn() { said "$1" "prompt $2 .*: stopped by a signal before it was drawn"; }
-export WANDISTILL_FAULT=decode:0:0.2
+inject delay:decode:rank=0:seconds=0.2
 start_on 1 decoding sample "${small[@]}"
 stops "a signal while the second of a batch's pictures is decoded" decoding 0 1
 check "... it is reported as not drawn" not_drawn decoding 1
@@ -163,18 +163,18 @@ check "... not as failed" not said decoding "no picture of prompt"
 start_on 2 waiting sample "${small[@]}" --sample_distribution strided --sample_split off
 stops "a signal to a rank that waits at the fence for the one that decodes" waiting 1 2
 check "... it is reported as not drawn" not_drawn waiting 0
-export WANDISTILL_FAULT=decode:0:0.2,decode:1:0.2
+inject delay:decode:seconds=0.2
 start_on 2 decoding_together sample "${large[@]}"
 stops "a signal to one of the ranks that decode a picture together" decoding_together 1 2
 check "... it is reported as not drawn" not_drawn decoding_together 2
 check "... not as failed" not said decoding_together "no picture of prompt"
-unset WANDISTILL_FAULT
+inject
 draws "latents to decode" 1 latents "${small[@]}" --save_latents "$work/latents.h5"
-export WANDISTILL_FAULT=decode:0:0.2,decode:1:0.2
+inject delay:decode:seconds=0.2
 start_on 2 decoding_only decode --latents "$work/latents.h5:latents"
 stops "a signal to one of two ranks of the decode command" decoding_only 1 2
 check "... it says how many there are" said decoding_only "^2 pictures in"
-unset WANDISTILL_FAULT
+inject
 
 # Another seed for every epoch.
 trains "one seed for all epochs" 1 same_seed "${rest[@]}" --num_epochs 2
