@@ -78,8 +78,9 @@ struct TrainOptions {
   std::string sample_dir;              // empty: output_dir/samples
 
   int64_t checkpoint_interval = 1;  // epochs
-  int64_t keep_checkpoints = 3;
-  std::string resume = "auto";  // auto | none | a checkpoint file
+  int64_t keep_checkpoints = 3;     // newest
+  int64_t keep_every = 0;           // epochs whose checkpoints stay for good; 0: none
+  std::string resume = "auto";      // auto | none | a checkpoint file
 };
 
 /// `wandistill sample`

@@ -136,6 +136,9 @@ void declare_run(OptionSet& set, TrainOptions& o) {
       ->limits(at_least(1));
   set.add("keep_checkpoints", &o.keep_checkpoints, "N", "how many of the newest are kept")
       ->limits(at_least(1));
+  set.add("keep_every", &o.keep_every, "N",
+          "those of every N-th epoch are written and kept besides; 0 is none of them")
+      ->limits(at_least(0));
   set.add("resume", &o.resume, "auto|none|FILE",
           "go on from the newest checkpoint in OUTPUT_DIR, start anew, or from this one");
 }

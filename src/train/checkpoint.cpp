@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cmath>
 
 #include "src/train/training_state.h"
@@ -12,29 +11,29 @@ namespace {
 
 constexpr int64_t kFormat = 1;
 
-/// The buffers of a state with their names in the file.
-template <class State, class Visit>
-void for_each_buffer(State& state, Visit&& visit) {
-  visit("weights", state.weights);
-  visit("m", state.m);
-  visit("v", state.v);
-  visit("ema", state.ema);
+template <class Counters, class Visit>
+void for_each_counter(Counters& counters, Visit&& visit) {
+  visit("step", counters.step);
+  visit("updates", counters.update.updates);
+  visit("epoch", counters.epoch);
+  visit("position", counters.position);
+  visit("skipped", counters.update.skipped);
+  visit("skipped_in_row", counters.update.skipped_in_row);
 }
 
-template <class State, class Visit>
-void for_each_counter(State& state, Visit&& visit) {
-  visit("step", state.step);
-  visit("updates", state.update.updates);
-  visit("epoch", state.epoch);
-  visit("position", state.position);
-  visit("skipped", state.update.skipped);
-  visit("skipped_in_row", state.update.skipped_in_row);
+/// A little more than the file will have: HDF5 takes about 500 bytes for a dataset and its name.
+int64_t file_bytes(const ParameterLayout& layout, const std::string& texts) {
+  return int64_t(kSections.size()) *
+             (layout.total() * int64_t(sizeof(float)) + int64_t(layout.parameters().size()) * 1024) +
+         int64_t(texts.size()) + 65536;
 }
 
 }  // namespace
 
-void save_checkpoint(const fs::path& file, const ParameterLayout& layout, const TrainingState& state,
-                     const RunIdentity& identity, const std::string& effective_config) {
+void save_checkpoint(const fs::path& file, const ParameterLayout& layout, const TrainingCounters& counters,
+                     const std::array<const float*, 4>& buffers, const RunIdentity& identity,
+                     const std::string& effective_config) {
+  require_space(file, file_bytes(layout, identity.student + effective_config));
   write_h5_atomically(file, [&](H5File& h5) {
     h5.write_scalar<int64_t>("format", kFormat);
     h5.write_string("student", identity.student);
@@ -42,13 +41,13 @@ void save_checkpoint(const fs::path& file, const ParameterLayout& layout, const 
     h5.write_scalar<int64_t>("batch_size", identity.batch_size);
     h5.write_scalar<int64_t>("samples_per_epoch", identity.samples_per_epoch);
     h5.write_string("effective_config", effective_config);
-    h5.write_scalar<double>("elapsed", state.elapsed);
-    h5.write_scalar<double>("best_validation", state.best_validation);
-    for_each_counter(state, [&](const char* name, int64_t value) { h5.write_scalar<int64_t>(name, value); });
-    for_each_buffer(state, [&](const std::string& group, const OpBuffer<float>& buffer) {
+    h5.write_scalar<double>("elapsed", counters.elapsed);
+    h5.write_scalar<double>("best_validation", counters.best_validation);
+    for_each_counter(counters,
+                     [&](const char* name, int64_t value) { h5.write_scalar<int64_t>(name, value); });
+    for (size_t i = 0; i < kSections.size(); ++i)
       for (const ParameterInfo& p : layout.parameters())
-        h5.write<float>(group + "/" + p.name, p.shape, buffer.data() + p.offset);
-    });
+        h5.write<float>(cat(kSections[i], "/", p.name), p.shape, buffers[i] + p.offset);
   });
 }
 
@@ -68,62 +67,36 @@ TrainingState load_checkpoint(const fs::path& file, const ParameterLayout& layou
   refuse("batch_size", h5.read_scalar_int64("batch_size"), identity.batch_size);
   refuse("samples per epoch", h5.read_scalar_int64("samples_per_epoch"), identity.samples_per_epoch);
   TrainingState state;
+  h5.read_string("effective_config");  // is it whole?
   state.elapsed = h5.read_scalar_double("elapsed");
   state.best_validation = h5.read_scalar_double("best_validation");
   for_each_counter(state, [&](const char* name, int64_t& value) { value = h5.read_scalar_int64(name); });
-  for_each_buffer(state, [&](const std::string& group, OpBuffer<float>& op_buffer) {
+  for (size_t i = 0; i < kSections.size(); ++i) {
     Buffer<float> buffer(layout.total());
     for (const ParameterInfo& p : layout.parameters()) {
-      h5.read<float>(group + "/" + p.name, p.shape, buffer.data() + p.offset);
-      for (int64_t i = p.offset; i < p.offset + p.size; ++i)
-        if (!std::isfinite(buffer[i])) fail(file.string(), ": ", group, "/", p.name, " is not finite");
+      const std::string name = cat(kSections[i], "/", p.name);
+      h5.read<float>(name, p.shape, buffer.data() + p.offset);
+      for (int64_t at = p.offset; at < p.offset + p.size; ++at)
+        if (!std::isfinite(buffer[at])) fail(file.string(), ": ", name, " is not finite");
     }
-    op_buffer = OpBuffer<float>(std::move(buffer));
-  });
+    *state.sections()[i] = OpBuffer<float>(std::move(buffer));
+  }
   return state;
 }
 
 TrainingState TrainingState::copied(const Queue& from, const Queue& to) const {
   TrainingState result;
-  result.step = step;
-  result.update = update;
-  result.epoch = epoch;
-  result.position = position;
-  result.elapsed = elapsed;
-  result.best_validation = best_validation;
-  const auto copy_buffer = [&](const OpBuffer<float>& source, OpBuffer<float>* target) {
-    *target = OpBuffer<float>(to, source.size());
+  static_cast<TrainingCounters&>(result) = *this;
+  for (size_t i = 0; i < kSections.size(); ++i) {
+    const OpBuffer<float>& source = *sections()[i];
+    OpBuffer<float>& target = *result.sections()[i];
+    target = OpBuffer<float>(to, source.size());
     if (from.stream)
-      download(from, target->data(), source.data(), source.size());
+      download(from, target.data(), source.data(), source.size());
     else
-      upload(to, target->data(), source.data(), source.size());
-  };
-  copy_buffer(weights, &result.weights);
-  copy_buffer(m, &result.m);
-  copy_buffer(v, &result.v);
-  copy_buffer(ema, &result.ema);
+      upload(to, target.data(), source.data(), source.size());
+  }
   return result;
-}
-
-fs::path checkpoint_file(const fs::path& folder, int64_t step) {
-  char name[64];
-  std::snprintf(name, sizeof name, "step_%08ld.h5", long(step));
-  return folder / name;
-}
-
-std::vector<fs::path> list_checkpoints(const fs::path& folder) {
-  std::vector<fs::path> files;
-  if (fs::is_directory(folder))
-    for (const auto& entry : fs::directory_iterator(folder))
-      if (entry.path().extension() == ".h5" && entry.path().filename().string().starts_with("step_"))
-        files.push_back(entry.path());
-  std::sort(files.rbegin(), files.rend());
-  return files;
-}
-
-void prune_checkpoints(const fs::path& folder, int64_t keep) {
-  const std::vector<fs::path> files = list_checkpoints(folder);
-  for (size_t i = size_t(keep); i < files.size(); ++i) fs::remove(files[i]);
 }
 
 }  // namespace wandistill

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "src/train/epoch_samples.h"
+#include "src/train/event_log.h"
+#include "src/train/run_checkpoints.h"
 #include "src/train/run_settings.h"
 #include "src/train/trainer.h"
 #include "src/train/training_log.h"
@@ -45,6 +47,19 @@ class TrainJob {
   int run() {
     session_.set_collective_timeout(options_.pictures.fence_timeout);
     try {
+      const int code = stages();
+      events_->add("end", {{"exit_code", code}});
+      return code;
+    } catch (const std::exception& error) {
+      if (events_) events_->add("error", {{"error", error.what()}});
+      throw;
+    }
+  }
+
+ private:
+  /// The exit code.
+  int stages() {
+    try {
       session_.collectively([&] { open(); });
       describe();
       fill_cache();
@@ -56,16 +71,19 @@ class TrainJob {
       finish();
       return 0;
     } catch (const EndOfRun& end) {
+      if (end.code == kRequeue) events_->add("signal", {{"message", end.message}});
+      if (checkpoints_ && !checkpoints_->finish()) {
+        say("stopped, and the last checkpoint could not be written: the same command goes on from an older "
+            "one");
+        return 1;
+      }
       say(end.message);
       return end.code;
     }
   }
 
- private:
   fs::path output() const { return options_.output_dir; }
   fs::path cache_folder() const { return run_cache_folder(options_); }
-  fs::path checkpoints() const { return run_checkpoint_folder(options_); }
-  fs::path best_checkpoint() const { return checkpoints() / "best.h5"; }
 
   void say(const std::string& text) const {
     if (session_.is_root()) print_line(text);
@@ -101,9 +119,22 @@ class TrainJob {
         parse_vae_dtype(options_.pictures.vae_dtype));  // without pictures, for the export: is it whole?
     if (!options_.save_samples) teacher_->release_vae();
     fingerprint_ = teacher_->fingerprint();
-    make_directories(checkpoints());
+    make_directories(output() / "checkpoints");
     if (options_.save_samples) make_directories(sample_folder());
-    if (session_.is_root()) write_file_atomically(output() / "config.ini", effective_config_);
+    events_.emplace(output(), session_.is_root());
+    if (session_.is_root()) begin();
+  }
+
+  /// For rank 0. Folders outside of output_dir may be another run's too: nothing is removed there.
+  void begin() {
+    int64_t removed = 0;
+    for (const char* folder : {".", "cache", "checkpoints", "samples"})
+      removed += int64_t(remove_temporaries(output() / folder).size());
+    events_->add("start", {{"version", WANDISTILL_VERSION},
+                           {"ranks", session_.world_size()},
+                           {"placement", session_.placement()},
+                           {"removed_temporary_files", removed}});
+    write_file_atomically(output() / "config.ini", effective_config_);
   }
 
   fs::path sample_folder() const { return run_sample_folder(options_); }
@@ -131,7 +162,8 @@ class TrainJob {
     // Beside them, in bfloat16, the weights and the average as products read them.
     say(cat("memory per rank in training: weights, gradients, moments, average ",
             int64_t(parameters * (narrow ? 24 : 20) / 1e6), " MB; activations of ", micro, " samples about ",
-            int64_t(activations / 1e6), " MB"));
+            int64_t(activations / 1e6), " MB; on rank 0 the copy that checkpoints are written from, ",
+            int64_t(parameters * 16 / 1e6), " MB"));
     say(cat(prompts_.size(), " prompts from ", options_.data_path));
   }
 
@@ -177,6 +209,8 @@ class TrainJob {
     const double start = wall();
     const RoundResult result = samples_->draw(model, settings, label);
     log_->samples(label.text(), wall() - start, result);
+    if (result.missing() > 0 && !result.stopped)
+      events_->add("missing_pictures", {{"samples_of_epoch", label.text()}, {"missing", result.missing()}});
     if (result.stopped)
       throw EndOfRun{kRequeue,
                      "stopped by a signal while drawing pictures; run the same command again to go on"};
@@ -188,15 +222,11 @@ class TrainJob {
   TrainingState start_state() {
     std::optional<TrainingState> state;
     session_.collectively([&] {
-      if (options_.resume == "auto")
-        state = newest_checkpoint();
-      else if (options_.resume != "none")
-        state = load_checkpoint(options_.resume, student_->layout(), identity());
+      checkpoints_.emplace(session_, compute_, options_, student_->layout(), identity(), effective_config_,
+                           *events_);
+      state = checkpoints_->load();
       if (state) return;
-      if (session_.is_root()) {  // what an earlier run left here is not this run's
-        fs::remove(best_checkpoint());
-        prune_checkpoints(checkpoints(), 0);
-      }
+      if (session_.is_root()) checkpoints_->remove_all();
       const int64_t n = student_->layout().total();
       state.emplace();
       Buffer<float> weights = projected_weights();
@@ -206,28 +236,15 @@ class TrainJob {
       state->weights = OpBuffer<float>(std::move(weights));
     });
     if (session_.any(double(state->step) != session_.max(double(state->step))))
-      throw CollectiveError(cat("the ranks found different checkpoints in ", checkpoints().string(),
-                                "; --output_dir must be on a file system that all of them share"));
+      throw CollectiveError(
+          cat("the ranks found different checkpoints in ", output().string(),
+              "/checkpoints; --output_dir must be on a file system that all of them share"));
     session_.collectively([&] {
       log_->start_at(state->step);
       if (samples_ && session_.is_root()) samples_->start_after(state->step == 0 ? -1 : sample_epoch(*state));
     });
     if (state->step > 0) say(cat("resumed at step ", state->step, ", epoch ", state->epoch));
     return std::move(*state);
-  }
-
-  std::optional<TrainingState> newest_checkpoint() {
-    const std::vector<fs::path> files = list_checkpoints(checkpoints());
-    for (const fs::path& file : files) try {
-        return load_checkpoint(file, student_->layout(), identity());
-      } catch (const ForeignCheckpoint&) {
-        throw;
-      } catch (const Error& error) {
-        // Damaged: passed over by name, unless it was the last hope.
-        if (file == files.back()) throw;
-        say(cat("skipping a checkpoint: ", error.what()));
-      }
-    return std::nullopt;
   }
 
   Buffer<float> projected_weights() {
@@ -291,6 +308,10 @@ class TrainJob {
           summary.loss += (outcome.loss - summary.loss) / double(summary.steps);
         }
         log_->step(outcome);
+        if (outcome.skipped)
+          events_->add(
+              "skipped_update",
+              {{"step", outcome.step}, {"loss", outcome.loss}, {"gradient_norm", outcome.gradient_norm}});
         progress.advance(1, cat("loss ", short_number(outcome.loss)));
       }
       // After an epoch's last step the epoch is ended though a signal came: the resumed run would not do it.
@@ -299,8 +320,9 @@ class TrainJob {
         summary = {};
         epoch_start = wall();
       } else if (step.stop) {
-        save(trainer_->state(), true, false);
+        checkpoints_->save(trainer_->state(), true, false);
       }
+      checkpoints_->poll();
       if (step.stop && !trainer_->finished())
         throw EndOfRun{kRequeue,
                        "stopped by a signal after a checkpoint; run the same command again to go on"};
@@ -326,15 +348,15 @@ class TrainJob {
     // Where no prompt is held out there is no error: the last epoch is the best.
     summary->best = dataset_->validation().empty() || error < state.best_validation;
     if (error < state.best_validation) state.best_validation = error;
-    const bool saved = last || step.stop || state.epoch % options_.checkpoint_interval == 0;
-    save(state, saved, summary->best);
+    const bool saved = last || step.stop || checkpoints_->due(state.epoch);
+    checkpoints_->save(state, saved, summary->best);
     summary->seconds = wall() - epoch_start;
     log_->epoch(state, *summary);
     if (!samples_ || !samples_due(summary->epoch)) return;
     try {
       draw_samples(summary->epoch);
     } catch (const EndOfRun&) {
-      if (!saved) save(state, true, false);
+      if (!saved) checkpoints_->save(state, true, false);
       throw;
     }
   }
@@ -349,31 +371,14 @@ class TrainJob {
          {.epoch = epoch, .step = trainer_->state().step});
   }
 
-  void save(const TrainingState& state, bool numbered, bool best) {
-    session_.collectively([&] {
-      if (!session_.is_root() || (!numbered && !best)) return;
-      const TrainingState downloaded =
-          compute_.on_host() ? TrainingState{} : state.copied(compute_, compute_.host());
-      const TrainingState& on_host = compute_.on_host() ? state : downloaded;
-      const auto save_as = [&](const fs::path& file) {
-        save_checkpoint(file, student_->layout(), on_host, identity(), effective_config_);
-      };
-      if (numbered) {
-        save_as(checkpoint_file(checkpoints(), state.step));
-        prune_checkpoints(checkpoints(), options_.keep_checkpoints);
-      }
-      if (best) save_as(best_checkpoint());
-    });
-  }
-
   /// The student's folder, with the weights of the best checkpoint, and the contact sheet.
   void finish() {
+    checkpoints_->finish();
     session_.collectively([&] {
       if (!session_.is_root()) return;
       if (samples_) samples_->write_contact_sheet(kSheetColumns);
-      const bool have_best = fs::exists(best_checkpoint());
-      const TrainingState chosen = have_best
-                                       ? load_checkpoint(best_checkpoint(), student_->layout(), identity())
+      const TrainingState chosen = checkpoints_->have_best()
+                                       ? checkpoints_->load_best()
                                        : trainer_->state().copied(compute_, compute_.host());
       ExportInfo info{.steps = options_.sample_steps,
                       .flow_shift = flow_shift(),
@@ -414,6 +419,8 @@ class TrainJob {
   std::optional<Dataset> dataset_;
   std::optional<EpochSamples> samples_;
   std::optional<TrainingLog> log_;
+  std::optional<EventLog> events_;
+  std::optional<RunCheckpoints> checkpoints_;
   std::optional<Trainer> trainer_;
 };
 

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "wandistill/error.h"
+#include "wandistill/fault.h"
 #include "wandistill/philox.h"
 
 namespace wandistill {
@@ -210,6 +211,7 @@ StepOutcome Trainer::conclude(ReadBack* step, double loss) {
 StepResult Trainer::step() {
   const double start = now();
   session_.board().post(cat("training step ", state_.step + 1));
+  fault_point("step", state_.step + 1);
   const int64_t samples = int64_t(data_.training().size());
   if (order_epoch_ != state_.epoch) {
     const std::vector<int64_t> shuffled = permutation(options_.seed, uint64_t(state_.epoch), samples);

@@ -13,18 +13,13 @@ namespace wandistill {
 TrainingLog::TrainingLog(const std::filesystem::path& output, bool enabled)
     : enabled_(enabled), path_(output / "metrics.jsonl") {
   if (!enabled_) return;
-  open();
+  lines_.emplace(path_);
   opened_at_ = int64_t(std::filesystem::file_size(path_));
-}
-
-void TrainingLog::open() {
-  out_.open(path_, std::ios::app);
-  if (!out_) fail(path_.string(), ": cannot be opened for appending");
 }
 
 void TrainingLog::start_at(int64_t step) {
   if (!enabled_ || opened_at_ == 0) return;
-  out_.close();
+  lines_.reset();
   const std::string content = read_file(path_);
   std::string kept;
   std::istringstream lines(content.substr(step == 0 ? size_t(opened_at_) : 0));
@@ -34,13 +29,11 @@ void TrainingLog::start_at(int64_t step) {
     kept += line + "\n";
   }
   write_file_atomically(path_, kept);
-  open();
+  lines_.emplace(path_);
 }
 
 void TrainingLog::write(const Json& line) {
-  if (!enabled_) return;
-  out_ << line.dump() << std::endl;
-  if (!out_) fail(path_.string(), ": cannot be written; is the disk full?");
+  if (lines_) lines_->write(line);
 }
 
 void TrainingLog::teacher(double seconds) {

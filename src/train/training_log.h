@@ -2,11 +2,11 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
+#include <optional>
 #include <string>
 
+#include "src/train/json_lines.h"
 #include "src/train/trainer.h"
-#include "wandistill/json.h"
 #include "wandistill/picture_round.h"
 
 namespace wandistill {
@@ -37,14 +37,12 @@ class TrainingLog {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  void open();
-  /// Throws Error if the line cannot be written. Numbers that are not finite become null, as JSON has none.
   void write(const Json& line);
 
   bool enabled_;
   std::filesystem::path path_;
   int64_t opened_at_ = 0;  // bytes that were there before
-  std::ofstream out_;
+  std::optional<JsonLines> lines_;
 };
 
 /// Four significant digits.

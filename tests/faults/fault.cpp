@@ -17,9 +17,9 @@ namespace wandistill {
 namespace {
 
 constexpr const char* kActions[] = {"fail", "delay", "slow", "kill"};
-constexpr const char* kPoints[] = {"read",   "write",  "rename",    "allocation", "collective",
-                                   "start",  "prompt", "batch",     "latents",    "denoising",
-                                   "decode", "step",   "checkpoint"};
+constexpr const char* kPoints[] = {"read",   "write",  "rename",     "allocation", "collective",
+                                   "start",  "prompt", "batch",      "latents",    "denoising",
+                                   "decode", "step",   "checkpoint", "log"};
 
 struct Fault {
   std::string action, point;

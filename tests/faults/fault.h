@@ -20,7 +20,8 @@ namespace wandistill::testing {
 /// Points and their ids: read and write (of a file; "No space left on device"), rename (of a finished file),
 /// allocation (bytes), collective, start (of a round of pictures), prompt (its index), batch (prompts drawn
 /// at once), latents (prompt; they become NaN), denoising (after each step: its microseconds), decode (before
-/// each part of one), step (of training: its number), checkpoint (before one is written: its step).
+/// each part of one), step (before one of training: its number), checkpoint (before one is written: its
+/// step), log (a line of metrics or events).
 class Faults {
  public:
   /// In this process, in place of what was asked for before, until the destructor.

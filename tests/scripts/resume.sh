@@ -8,7 +8,7 @@ options=(--data_path "$(prompts 21)" --validation_fraction 0.08 --batch_size 4 -
 last=step_00000030.h5
 
 at_step() { [ "$(metric loss "$1/metrics.jsonl" | wc -l)" -ge "$2" ]; }
-scalar() { h5dump -y -d "/$2" "$1" | sed -nE 's/^ +(-?[0-9]+)$/\1/p'; }
+scalar() { h5dump -A 0 -y -d "/$2" "$1" | sed -nE 's/^ +(-?[0-9]+)$/\1/p'; }
 
 # stop_midway RANKS NAME: SIGUSR1 to the last rank alone, in the second epoch but not at its end (three attempts). The
 # checkpoint is then $stopped.
