@@ -118,6 +118,13 @@ bool EpochSamples::have(const Label& label) const {
   return have;
 }
 
+std::vector<PictureRecord> EpochSamples::teacher_records() const {
+  std::vector<PictureRecord> records;
+  for (const PictureRecord& r : folder_.records())
+    if (r.by_teacher()) records.push_back(r);
+  return records;
+}
+
 void EpochSamples::write_contact_sheet(int64_t columns) const {
   std::map<std::string, std::map<std::string, fs::path>> pictures;  // by epoch and prompt
   std::vector<int64_t> all, shown;

@@ -38,6 +38,10 @@ class EpochSamples {
   /// True on every rank if the pictures are all there, drawn for these prompts, sizes and seed. Collective.
   bool have(const Label& label) const;
 
+  const std::filesystem::path& folder() const { return folder_.path(); }
+  /// Of the teacher's own pictures. For rank 0.
+  std::vector<PictureRecord> teacher_records() const;
+
   /// contact_sheet.png: prompts down, epochs across (at most `columns`), the teacher's own picture last. For
   /// rank 0.
   void write_contact_sheet(int64_t columns) const;

@@ -209,6 +209,7 @@ class TrainJob {
     const double start = wall();
     const RoundResult result = samples_->draw(model, settings, label);
     log_->samples(label.text(), wall() - start, result);
+    if (!result.stopped) log_->pictures(result.records, samples_->folder());
     if (result.missing() > 0 && !result.stopped)
       events_->add("missing_pictures", {{"samples_of_epoch", label.text()}, {"missing", result.missing()}});
     if (result.stopped)
@@ -241,7 +242,9 @@ class TrainJob {
               "/checkpoints; --output_dir must be on a file system that all of them share"));
     session_.collectively([&] {
       log_->start_at(state->step);
-      if (samples_ && session_.is_root()) samples_->start_after(state->step == 0 ? -1 : sample_epoch(*state));
+      if (!samples_ || !session_.is_root()) return;
+      samples_->start_after(state->step == 0 ? -1 : sample_epoch(*state));
+      if (state->step == 0) log_->pictures(samples_->teacher_records(), samples_->folder());
     });
     if (state->step > 0) say(cat("resumed at step ", state->step, ", epoch ", state->epoch));
     return std::move(*state);
@@ -349,9 +352,9 @@ class TrainJob {
     summary->best = dataset_->validation().empty() || error < state.best_validation;
     if (error < state.best_validation) state.best_validation = error;
     const bool saved = last || step.stop || checkpoints_->due(state.epoch);
-    checkpoints_->save(state, saved, summary->best);
     summary->seconds = wall() - epoch_start;
-    log_->epoch(state, *summary);
+    log_->epoch(state, *summary);  // first: a run that goes on from this checkpoint does not do it again
+    checkpoints_->save(state, saved, summary->best);
     if (!samples_ || !samples_due(summary->epoch)) return;
     try {
       draw_samples(summary->epoch);

@@ -1,4 +1,4 @@
-#include "src/train/json_lines.h"
+#include "src/train/append_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -18,7 +18,7 @@ constexpr size_t kMostWaiting = size_t(1) << 20;  // bytes
 
 }  // namespace
 
-JsonLines::JsonLines(std::filesystem::path path)
+AppendFile::AppendFile(std::filesystem::path path)
     : path_(std::move(path)), fd_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
   struct stat status;
   if (fd_ < 0 || ::fstat(fd_, &status) != 0)
@@ -27,30 +27,29 @@ JsonLines::JsonLines(std::filesystem::path path)
   if (status.st_size > 0 && ::pread(fd_, &last, 1, status.st_size - 1) == 1 && last != '\n') waiting_ = "\n";
 }
 
-JsonLines::~JsonLines() {
+AppendFile::~AppendFile() {
   flush();
   ::close(fd_);
 }
 
-void JsonLines::write(const Json& line) {
-  const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  if (waiting_.size() + text.size() <= kMostWaiting)
-    waiting_ += text;
-  else
-    ++lost_;
-  if (!flush()) {
-    if (!failing_)
-      print_line(cat(path_.string(), ": cannot write: ", std::strerror(errno),
-                     "; up to 1 MiB of lines are kept until it can, the later ones are lost"));
-    failing_ = true;
-  } else if (failing_) {
-    print_line(cat(path_.string(), ": is written again, ", lost_, " lines were lost"));
+void AppendFile::append(const std::string& entry) {
+  waiting_ += entry;
+  if (flush()) {
+    if (failing_) print_line(cat(path_.string(), ": is written again, ", lost_, " entries were lost"));
     failing_ = false;
     lost_ = 0;
+    return;
   }
+  if (!failing_)
+    print_line(cat(path_.string(), ": cannot write: ", std::strerror(errno),
+                   "; up to 1 MiB is kept until it can, what comes later is lost"));
+  failing_ = true;
+  if (waiting_.size() <= kMostWaiting) return;
+  waiting_.resize(waiting_.size() - entry.size());
+  ++lost_;
 }
 
-bool JsonLines::flush() {
+bool AppendFile::flush() {
   struct stat before;
   if (waiting_.empty()) return true;
   if (fault_strikes("log")) {
