@@ -26,7 +26,7 @@ MPI_SRC   := $(sort $(wildcard tests/mpi/*.cpp))
 BENCH_SRC := $(sort $(wildcard bench/*.cpp))
 obj        = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 PROGRAMS  := $(BIN)/wandistill $(BIN)/golden_check
-TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests $(BIN)/wandistill_faults
+TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests $(BIN)/wandistill_faults $(if $(NVTX),$(BIN)/nvtx_recorder.so)
 GPU_BENCH := $(sort $(wildcard bench/gpu/*.cpp))
 BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
 
@@ -74,6 +74,9 @@ $(BIN)/wandistill_faults: $(BUILD)/src/cli/main.o $(FAULTS) $(BUILD)/libwandisti
 	$(program)
 $(BIN)/golden_check: $(BUILD)/tests/golden/golden_check.o $(BUILD)/libwandistill.a
 	$(program)
+$(BIN)/nvtx_recorder.so: tests/nvtx/recorder.cpp $(BUILD)/flags
+	@echo "  LD   $@"
+	@$(CXX) $(CXXFLAGS) $(CUDA_CFLAGS) -MF $(BUILD)/nvtx_recorder.d -fPIC -shared $< -o $@
 $(BIN)/unit_tests: $(call obj,$(UNIT_SRC)) $(FAULTS) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/mpi_tests: $(call obj,$(MPI_SRC)) $(FAULTS) $(BUILD)/libwandistill.a

@@ -12,6 +12,8 @@ CUDA_ROOT   := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 ifneq ($(words $(wildcard $(CUDA_ROOT)/lib64/libcudart_static.a $(CUDA_ROOT)/lib64/libcublasLt.so)),2)
 NVCC        :=
 endif
+# The stages of a run are shown to profilers if its header is there.
+NVTX        := $(if $(NVCC),$(wildcard $(CUDA_ROOT)/include/nvtx3/nvToolsExt.h))
 # NCCL, for more than one GPU, is taken with CUDA: from NCCL_HOME if that is set, else where packages put it.
 NCCL_PLACES  := $(or $(NCCL_HOME),$(CUDA_ROOT) /usr/local /usr)
 NCCL_HEADER  := $(if $(NVCC),$(firstword $(wildcard $(NCCL_PLACES:%=%/include/nccl.h))))

@@ -5,6 +5,7 @@ KERNELS       := $(sort $(wildcard kernels/cuda/*.cu))
 SIMT_TESTS    := $(sort $(wildcard tests/simt/*.cpp))
 SIMT_SUBJECTS := $(sort $(wildcard tests/simt/*.cu))
 OTHER_GPU_SRC := $(if $(NVCC),src/gpu/no_cuda.cpp,$(wildcard src/gpu/cuda_*.cpp)) \
+                 $(if $(NVTX),src/gpu/no_nvtx.cpp,src/gpu/cuda_nvtx.cpp) \
                  $(if $(NCCL_LIBRARY),src/comm/no_nccl.cpp,src/comm/nccl_collectives.cpp) \
                  $(if $(CUDNN_LIBRARY),src/gpu/no_cudnn.cpp,$(wildcard src/gpu/cudnn_*.cpp))
 kernel_objects = $(patsubst %.cu,$(BUILD)/%.simt.o,$(1)) $(if $(NVCC),$(patsubst %.cu,$(BUILD)/%.cuda.o,$(1)))

@@ -16,6 +16,7 @@
 #include "wandistill/fence.h"
 #include "wandistill/picture_group.h"
 #include "wandistill/rank_board.h"
+#include "wandistill/stage.h"
 
 namespace wandistill {
 namespace {
@@ -189,6 +190,7 @@ class Drawing {
 
   bool denoise(const std::vector<int64_t>& prompts, const std::vector<const TextEmbedding*>& texts, float* x,
                const std::function<bool()>& stop) {
+    const Stage stage("sampling");
     const std::string whom =
         cat("prompt ", prompts.front(),
             prompts.size() > 1 ? cat(" and ", prompts.size() - 1, " more") : std::string());

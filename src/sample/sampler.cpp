@@ -1,6 +1,7 @@
 #include "wandistill/sampler.h"
 
 #include "wandistill/philox.h"
+#include "wandistill/stage.h"
 
 namespace wandistill {
 
@@ -21,6 +22,7 @@ std::optional<std::vector<uint8_t>> decode_picture_rows(const WanVaeDecoder& vae
                                                         int64_t h, int64_t w, int64_t begin, int64_t end,
                                                         const Compute& compute, int64_t strip,
                                                         const std::function<bool()>& stop) {
+  const Stage stage("decode");
   const int64_t scale = vae.config().scale(), pixels = scale * (end - begin) * scale * w;
   Buffer<float> z(vae.config().z_dim * h * w);
   OpBuffer<float> picture(compute, 3 * pixels);

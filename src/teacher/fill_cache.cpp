@@ -5,6 +5,7 @@
 #include "wandistill/job_sizes.h"
 #include "wandistill/philox.h"
 #include "wandistill/progress.h"
+#include "wandistill/stage.h"
 #include "wandistill/teacher_cache.h"
 
 namespace wandistill {
@@ -32,6 +33,7 @@ class ShardBuilder {
   void add(const std::vector<CacheItem>& items, const std::vector<TextEmbedding>& texts,
            GuidedVelocity& velocity, const SamplingSettings& sampling, uint64_t seed,
            const Compute& compute) {
+    const Stage stage("teacher");
     const int64_t B = int64_t(items.size()), first = count();
     latents_.resize(size_t((first + B) * points_ * size_));
     velocities_.resize(latents_.size());

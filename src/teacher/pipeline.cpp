@@ -6,6 +6,7 @@
 #include "wandistill/file.h"
 #include "wandistill/hash.h"
 #include "wandistill/safetensors.h"
+#include "wandistill/stage.h"
 #include "wandistill/text_cleaning.h"
 
 namespace wandistill {
@@ -36,6 +37,7 @@ bool Pipeline::two_experts() const {
 }
 
 TextEmbedding Pipeline::encode(const std::string& prompt) {
+  const Stage stage("text");
   if (!tokenizer_) tokenizer_.emplace(folder() / "tokenizer");
   if (!encoder_) encoder_.emplace(folder() / "text_encoder", compute_, dtype_);
   const std::vector<int32_t> ids = tokenizer_->encode(clean_prompt(prompt), kTextPositions);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "wandistill/fault.h"
+#include "wandistill/stage.h"
 
 namespace wandistill {
 namespace {
@@ -51,6 +52,7 @@ CheckpointWriter::~CheckpointWriter() {
 
 void CheckpointWriter::save(const TrainingState& state, std::vector<Target> targets) {
   wait_until_idle();
+  const Stage stage("checkpoint copy");
   const int64_t n = layout_.total();
   targets_ = std::move(targets);
   counters_ = state;
@@ -126,6 +128,7 @@ void CheckpointWriter::run() {
 
 CheckpointReport CheckpointWriter::write(const Target& target) const {
   using Clock = std::chrono::steady_clock;
+  const Stage stage("checkpoint");
   const auto start = Clock::now();
   CheckpointReport report{.file = target.file, .step = counters_.step, .error = {}};
   const int64_t n = layout_.total();

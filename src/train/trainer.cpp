@@ -10,6 +10,7 @@
 #include "wandistill/error.h"
 #include "wandistill/fault.h"
 #include "wandistill/philox.h"
+#include "wandistill/stage.h"
 
 namespace wandistill {
 namespace {
@@ -18,13 +19,14 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Adds the seconds of its life to `total`.
-class Stopwatch {
+/// A stage that adds its seconds to `total`.
+class TimedStage {
  public:
-  explicit Stopwatch(double* total) : total_(total), start_(now()) {}
-  ~Stopwatch() { *total_ += now() - start_; }
+  TimedStage(const char* name, double* total) : stage_(name), total_(total), start_(now()) {}
+  ~TimedStage() { *total_ += now() - start_; }
 
  private:
+  Stage stage_;
   double* total_;
   double start_;
 };
@@ -129,20 +131,20 @@ void Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t glob
   for (int64_t at = begin; at < end; at += micro) {
     TrainingBatch batch;
     {
-      Stopwatch watch(&times_.data);
+      TimedStage stage("data", &times_.data);
       const std::span samples(order_.data() + first + at, size_t(std::min(micro, end - at)));
       batch = data_.load(samples, global_batch, loss_, state_.step, at, picture_, student_.config().text_dim);
       batch_.load(compute_, batch, n, picture_[1], picture_[2]);
     }
     {
-      Stopwatch watch(&times_.forward);
+      TimedStage stage("forward", &times_.forward);
       student_.forward(weights(), batch_.input(), activations_, batch_.velocity(), compute_);
       compute_.ops->weighted_mse(batch_.size(), n, batch_.velocity(), batch_.target(), batch_.weight(),
                                  step->errors.data() + step->weight.size(), batch_.dvelocity(), compute_);
       step->weight.insert(step->weight.end(), batch.weight.begin(), batch.weight.end());
     }
     const bool last = at + micro >= end;
-    Stopwatch watch(&times_.backward);
+    TimedStage stage("backward", &times_.backward);
     student_.backward(weights(), batch_.input(), activations_, batch_.dvelocity(), gradients_.data(),
                       compute_,
                       last ? GradientsReady([&](size_t group) {
@@ -209,6 +211,7 @@ StepOutcome Trainer::conclude(ReadBack* step, double loss) {
 }
 
 StepResult Trainer::step() {
+  const Stage stage("training step");
   const double start = now();
   session_.board().post(cat("training step ", state_.step + 1));
   fault_point("step", state_.step + 1);
@@ -226,15 +229,18 @@ StepResult Trainer::step() {
   fill_zero(compute_, gradients_.data(), gradients_.size());
   accumulate(first, global_batch * r / W, global_batch * (r + 1) / W, global_batch, &present);
 
-  if (buckets_) {
-    const double waited = buckets_->wait_seconds();
-    buckets_->wait();
-    times_.reduce_wait += buckets_->wait_seconds() - waited;
-  } else {
-    device_buckets_->wait(*compute_.stream);
+  {
+    const Stage stage("all-reduce");  // what of it the backward pass did not hide
+    if (buckets_) {
+      const double waited = buckets_->wait_seconds();
+      buckets_->wait();
+      times_.reduce_wait += buckets_->wait_seconds() - waited;
+    } else {
+      device_buckets_->wait(*compute_.stream);
+    }
   }
   {
-    Stopwatch watch(&times_.optimizer);
+    TimedStage stage("optimizer", &times_.optimizer);
     present.outcome = {};
     present.outcome.step = state_.step + 1;
     present.outcome.lr = learning_rate();
@@ -273,6 +279,7 @@ StepResult Trainer::step() {
 }
 
 ValidationResult Trainer::validate() {
+  const Stage stage("validation");
   // Sums of squared error and of squared target: all, high noise, low noise, five bins.
   std::array<double, 16> sums{};
   const int64_t n = element_count(picture_), count = int64_t(data_.validation().size());
