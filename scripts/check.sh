@@ -34,6 +34,7 @@ suite() {
   passed=$((passed + good)) failed=$((failed + bad))
   if [ "$code" = 0 ]; then
     printf 'ok    %-30s %5d passed %27s %4d s\n' "$name" "$good" "" $((SECONDS - start))
+    grep '^SKIPPED' "$log"
   else
     cat "$log"
     printf 'FAIL  %-30s %5d passed, %3d failed, exit code %3d %4d s\n' "$name" "$good" "$bad" "$code" $((SECONDS - start))
