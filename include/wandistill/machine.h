@@ -19,8 +19,8 @@ const std::vector<Card>& cards();
 
 /// The part of a card's best rate that a plan counts on: an assumption until measured there.
 inline constexpr double kAchieved = 0.4;
-/// FLOP/s in float32 of one core with AVX-512. Measured on a Xeon with the embedded models: 67e9 in training,
-/// 98e9 in the teacher's trajectories.
+/// FLOP/s in float32 of one core with AVX-512: about what the demo's training rate in README.md comes to (its
+/// trajectories come to 98e9). Another CPU or other sizes will differ.
 inline constexpr double kCoreFlops = 65e9;
 
 struct Machine {

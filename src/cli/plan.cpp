@@ -8,11 +8,10 @@ namespace wandistill::cli {
 
 PlanLine::PlanLine(const std::filesystem::path& data)
     : set("plan [options]",
-          "Says what `wandistill train` with the same options will take: parameters, memory by stage, work, "
-          "files\nand time, and what does not fit. It reads config files alone, no weights, and takes it "
-          "that "
-          "sample\npictures are drawn. Rates are assumptions (40 % of a card's best; 65 GFLOP/s a core) "
-          "unless given.") {
+          "Says what `wandistill train` with the same options (--output_dir is not needed) will take: "
+          "parameters,\nmemory by stage, work, files and time, and what does not fit. It reads config files "
+          "alone, no weights,\nand takes it that sample pictures are drawn. Rates are assumptions (40 % of a "
+          "card's best; 65 GFLOP/s\na core) unless given.") {
   PlanOptions& o = options;
   o.train.save_samples = true;
   set.group("Machine");

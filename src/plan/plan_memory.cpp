@@ -14,6 +14,8 @@ namespace wandistill {
 namespace {
 
 constexpr int64_t kFloat = sizeof(float);
+/// Bytes from which on what is freed goes back to the system (main.cpp).
+constexpr int64_t kReturned = int64_t{1} << 30;
 
 int64_t bytes_of(Dtype dtype) {
   return dtype == Dtype::kBfloat16 ? 2 : 4;
@@ -124,8 +126,16 @@ class Memory {
     int64_t work = kCalibrationPoints * picture_ * kFloat;
     if (o_.init != "random")
       work += kFloat * tokens * (10 * C + 2 * in_.teacher.ffn_dim) + 5 * C * C * int64_t(sizeof(double));
-    (in_.machine.on_gpu() ? stage.host : stage.weights) += expert + 4 * student_ * kFloat;
-    in_host(stage, work);
+    const int64_t state = 4 * student_ * kFloat;
+    if (in_.machine.on_gpu()) {
+      stage.host += expert + state + work;
+      return stage;
+    }
+    // What the trajectories' passes have freed stays with the process (main.cpp): room for what fits into it.
+    const int64_t freed = trajectories().activations < kReturned ? trajectories().activations : 0;
+    const int64_t in_room = state + work + (expert <= freed ? expert : 0);
+    stage.weights += (expert <= freed ? 0 : expert);
+    stage.activations += std::max(freed, in_room);
     return stage;
   }
 

@@ -65,7 +65,8 @@ PlanFiles plan_files(const PlanInput& in) {
   files.cache_trajectory = kFloat * ((2 * o.teacher.teacher_steps + 1) * picture +
                                      std::llround(in.prompts.mean * double(in.text_encoder.d_model)));
   files.cache = in.trajectories() * files.cache_trajectory;
-  files.checkpoint = 4 * student * kFloat;
+  // HDF5 adds about 2.8 kB to every tensor (measured).
+  files.checkpoint = 4 * (student * kFloat + int64_t(transformer_tensors(in.student).size()) * 2800);
   files.checkpoints = (o.keep_checkpoints + 2) * files.checkpoint;  // the best, and one being written
   // Text encoder, tokenizer and VAE are copied where they are small, linked else.
   const int64_t shared = kFloat * (parameter_count(umt5_tensors(in.text_encoder)) + in.vae_parameters);

@@ -1,5 +1,6 @@
 #include "src/plan/units.h"
 
+#include <cmath>
 #include <cstdio>
 
 namespace wandistill {
@@ -32,6 +33,7 @@ std::string rate_text(double rate) {
 }
 
 std::string seconds_text(double s) {
+  if (!std::isfinite(s)) return "not known";  // the rate is not
   if (s < 0.9995) return three_digits(1000 * s) + " ms";
   if (s < 60) return three_digits(s) + " s";
   if (s < 3600) return three_digits(s / 60) + " min";

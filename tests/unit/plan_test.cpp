@@ -298,10 +298,24 @@ TEST_CASE("plan: files of A14B's job") {
   const Plan plan = make_plan(a14b_job("h100"));
   CHECK(plan.files.cache_trajectory == 4 * (51 * 16 * 128 * 128 + 512 * 4096));
   CHECK(plan.files.cache == 100 * plan.files.cache_trajectory);
-  CHECK(plan.files.checkpoint == 16 * plan.student_parameters);
+  CHECK(double(plan.files.checkpoint) ==
+        doctest::Approx(16.0 * double(plan.student_parameters)).epsilon(0.002));
   CHECK(plan.files.student == 4 * plan.student_parameters);  // with links to encoder and VAE
   CHECK(plan.training_samples == 95 * 25);
   CHECK(plan.steps == 100 * 75);
+}
+
+TEST_CASE("plan: memory of a run on the CPU") {
+  // On the CPU all is in float32, whatever the options say, and in the rank's own memory.
+  const PlanInput in = a14b_job("cpu");
+  CHECK(chosen_placement(in) == TeacherPlacement::kHost);
+  const StageMemory trajectories = memory(in, Stage::kTrajectories);
+  CHECK(trajectories.host == 0);
+  CHECK(trajectories.shared == 0);
+  CHECK(trajectories.weights > 8 * 14'288'491'584);
+  CHECK(memory(in, Stage::kStart).computing() > 12 * 14'288'491'584);
+  CHECK(memory(in, Stage::kSaving).computing() ==
+        memory(in, Stage::kTraining).computing() + 16 * ParameterLayout(in.student).total());
 }
 
 TEST_CASE("plan: the page is at most 100 columns wide, and the JSON says the same") {
