@@ -68,7 +68,7 @@ void pixels(DeviceBench& bench, int64_t count, int64_t channels) {
 }  // namespace
 
 std::optional<Compute> with_cudnn(const Compute& compute) {
-  if (compute.ops != &cuda_ops<float>()) return std::nullopt;
+  if (compute.ops == &simt_ops<float>()) return std::nullopt;
   try {
     return Compute(compute.threads, *compute.device, *compute.stream, cudnn_ops<float>(), cudnn_ops<bf16>());
   } catch (const Error& error) {
