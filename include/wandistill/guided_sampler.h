@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "wandistill/compute.h"
 #include "wandistill/flow_schedule.h"
@@ -34,7 +37,9 @@ struct GuidedOutput {
   float guidance;
 };
 
-/// Runs the experts with guidance over batches of pictures; keeps its work space between calls.
+/// Runs the experts with guidance over batches of pictures; keeps its work space between calls. On a device
+/// an expert's second call becomes a graph, which the calls after it launch: a small network's kernels take
+/// less time than enqueueing them one by one.
 class GuidedVelocity {
  public:
   explicit GuidedVelocity(const GuidedModel& model);
@@ -55,6 +60,10 @@ class GuidedVelocity {
  private:
   /// The passes that this rank computes, all or its half of the group's: [0, 1], [0, 2] or [1, 2].
   Range own_passes() const;
+  /// The own passes, by the expert of these weights.
+  void forward(const void* weights, const float* latents);
+  /// The same by a graph where there is one, or can be.
+  void launch(const void* weights, const float* latents);
   void exchange_passes();
 
   GuidedModel model_;
@@ -66,6 +75,8 @@ class GuidedVelocity {
   WanInput input_{};
   int64_t pictures_ = 0, picture_size_ = 0;        // B, and C h w
   OpBuffer<float> latents_, timesteps_, outputs_;  // [own passes, B, C, h, w], [own passes, B], [passes, ...]
+  // By weights and latents; null: called once, so that the next call can be captured.
+  std::map<std::pair<const void*, const float*>, std::unique_ptr<Graph>> graphs_;
 };
 
 enum class SamplerKind { kDdim, kUniPc };

@@ -42,11 +42,11 @@ Machine this_machine(const Session& session, Device* device) {
 }
 
 /// Collective: a rank per host goes on with the device's name, or every rank has the error.
-void check_device(Checks& checks, Session& session, const std::string& name,
+void check_device(Checks& checks, Session& session, const std::string& name, const std::string& conv,
                   std::optional<ComputeDevice>& device) {
   checks.run("ranks", "", [&] { return session.placement(); });
   checks.run("devices", "start at most one rank per GPU, or --device cpu", [&] {
-    device.emplace(session, name);
+    device.emplace(session, name, conv);
     return device->device() ? cat("each rank has its own: ", device->name())
                             : cat("the CPU, ", session.threads(),
                                   session.threads() == 1 ? " thread" : " threads", " a rank");
@@ -64,7 +64,7 @@ class TrainChecks {
 
   int run() {
     std::optional<ComputeDevice> device;
-    check_device(checks_, session_, o_.device, device);
+    check_device(checks_, session_, o_.device, o_.pictures.conv, device);
     const bool makes = session_.local_rank() == 0;
     if (makes) check_host(device ? device->device() : nullptr);
     checks_.merge(session_, makes);
@@ -180,7 +180,7 @@ int dry_run_train(Session& session, const TrainOptions& options) {
 int dry_run_sample(Session& session, const SampleOptions& o) {
   Checks checks;
   std::optional<ComputeDevice> device;
-  check_device(checks, session, o.device, device);
+  check_device(checks, session, o.device, o.pictures.conv, device);
   const bool makes = session.local_rank() == 0;
   if (makes) {
     fs::path folder;

@@ -32,6 +32,8 @@ void GuidedVelocity::start(std::span<const TextEmbedding* const> texts, int64_t 
   pictures_ = int64_t(texts.size());
   picture_size_ = config.in_channels * h * w;
 
+  graphs_.clear();
+
   const Range own = own_passes();
   std::vector<const TextEmbedding*> all;
   for (int64_t pass = own.begin; pass < own.end; ++pass)
@@ -52,16 +54,43 @@ void GuidedVelocity::start(std::span<const TextEmbedding* const> texts, int64_t 
 
 GuidedOutput GuidedVelocity::operator()(float timestep, const float* latents) {
   const bool low = model_.low_noise && double(timestep) < model_.boundary_ratio * 1000;
+  const std::vector<float> timesteps(size_t(own_passes().size() * pictures_), timestep);
+  upload(*compute_, timesteps_.data(), timesteps.data(), int64_t(timesteps.size()));
+  launch(low ? model_.low_noise : model_.high_noise, latents);
+  if (group_ && group_->splits_passes()) exchange_passes();
+  return {outputs_.data(), model_.guided() ? outputs_.data() + pictures_ * picture_size_ : nullptr,
+          float(low ? model_.guidance_2 : model_.guidance)};
+}
+
+void GuidedVelocity::forward(const void* weights, const float* latents) {
   const Range own = own_passes();
   const int64_t n = pictures_ * picture_size_;
   for (int64_t pass = 0; pass < own.size(); ++pass) copy(*compute_, latents_.data() + pass * n, latents, n);
-  const std::vector<float> timesteps(size_t(own.size() * pictures_), timestep);
-  upload(*compute_, timesteps_.data(), timesteps.data(), int64_t(timesteps.size()));
-  model_.transformer->forward_prepared(low ? model_.low_noise : model_.high_noise, input_, activations_,
-                                       outputs_.data() + own.begin * n, *compute_);
-  if (group_ && group_->splits_passes()) exchange_passes();
-  return {outputs_.data(), model_.guided() ? outputs_.data() + n : nullptr,
-          float(low ? model_.guidance_2 : model_.guidance)};
+  model_.transformer->forward_prepared(weights, input_, activations_, outputs_.data() + own.begin * n,
+                                       *compute_);
+}
+
+void GuidedVelocity::launch(const void* weights, const float* latents) {
+  // A picture whose tokens are split is gathered by the host in every layer.
+  if (compute_->on_host() || input_.split) return forward(weights, latents);
+  const auto [found, first] = graphs_.try_emplace({weights, latents});
+  if (first) return forward(weights, latents);
+  std::unique_ptr<Graph>& graph = found->second;
+  Stream& stream = *compute_->stream;
+  if (!graph) {
+    stream.begin_capture();
+    try {
+      forward(weights, latents);
+    } catch (...) {
+      try {
+        stream.end_capture();
+      } catch (const Error&) {  // what it says follows from what is thrown on
+      }
+      throw;
+    }
+    graph = stream.end_capture();
+  }
+  graph->launch(stream);
 }
 
 /// The other half's pass of the group's one picture.
