@@ -11,6 +11,7 @@ namespace wandistill {
 struct TrainingSample {
   int64_t item;
   int64_t point;
+  bool operator==(const TrainingSample&) const = default;
 };
 
 /// A batch on its way to the student, and what it is compared with.

@@ -74,6 +74,7 @@ Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransfo
       squared_norm_(compute, 1),
       gradients_(compute, student.layout().total()),
       activations_(options.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll),
+      reader_(data, loss, picture, student.config().text_dim),
       steps_(std::make_unique<ReadBack[]>(2)),
       started_(now()),
       elapsed_before_(state_.elapsed) {
@@ -123,17 +124,37 @@ double Trainer::learning_rate() const {
   return options_.lr * warm * (options_.min_lr_ratio + (1 - options_.min_lr_ratio) * cosine);
 }
 
-void Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t global_batch, ReadBack* step) {
-  const int64_t n = element_count(picture_), share = end - begin;
-  const int64_t micro = options_.micro_batch > 0 ? options_.micro_batch : std::max<int64_t>(1, share);
+Trainer::Share Trainer::share_from(int64_t first) const {
+  const int64_t size = std::min(options_.batch_size, int64_t(data_.training().size()) - first);
+  const int64_t W = session_.world_size(), r = session_.rank();
+  return {first, size, size * r / W, size * (r + 1) / W};
+}
+
+BatchRequest Trainer::request(const Share& share, int64_t step, int64_t at) const {
+  const int64_t end = options_.micro_batch > 0 ? std::min(at + options_.micro_batch, share.end) : share.end;
+  const auto from = order_.begin() + share.first;
+  return {.samples = {from + at, from + end}, .global_batch = share.size, .step = step, .first_position = at};
+}
+
+void Trainer::read_ahead(const Share& share, int64_t next) {
+  if (compute_.on_host()) return;  // the cores are all taken
+  if (next < share.end) return reader_.ahead(request(share, state_.step, next));
+  const Share after = share_from(share.first + share.size);
+  if (after.begin < after.end) reader_.ahead(request(after, state_.step + 1, after.begin));
+}
+
+void Trainer::accumulate(const Share& share, ReadBack* step) {
+  const int64_t n = element_count(picture_);
   step->weight.clear();
-  step->reserve(compute_, 2 * share);  // two terms of the loss at most
-  for (int64_t at = begin; at < end; at += micro) {
+  step->reserve(compute_, 2 * (share.end - share.begin));  // two terms of the loss at most
+  for (int64_t at = share.begin, next = at; at < share.end; at = next) {
     TrainingBatch batch;
     {
       TimedStage stage("data", &times_.data);
-      const std::span samples(order_.data() + first + at, size_t(std::min(micro, end - at)));
-      batch = data_.load(samples, global_batch, loss_, state_.step, at, picture_, student_.config().text_dim);
+      const BatchRequest wanted = request(share, state_.step, at);
+      batch = reader_.take(wanted);
+      next = at + int64_t(wanted.samples.size());
+      read_ahead(share, next);
       batch_.load(compute_, batch, n, picture_[1], picture_[2]);
     }
     {
@@ -143,7 +164,7 @@ void Trainer::accumulate(int64_t first, int64_t begin, int64_t end, int64_t glob
                                  step->errors.data() + step->weight.size(), batch_.dvelocity(), compute_);
       step->weight.insert(step->weight.end(), batch.weight.begin(), batch.weight.end());
     }
-    const bool last = at + micro >= end;
+    const bool last = next >= share.end;
     TimedStage stage("backward", &times_.backward);
     student_.backward(weights(), batch_.input(), activations_, batch_.dvelocity(), gradients_.data(),
                       compute_,
@@ -222,12 +243,11 @@ StepResult Trainer::step() {
     for (int64_t i : shuffled) order_.push_back(data_.training()[size_t(i)]);
     order_epoch_ = state_.epoch;
   }
-  const int64_t first = state_.position, global_batch = std::min(options_.batch_size, samples - first);
-  const int64_t W = session_.world_size(), r = session_.rank();
+  const Share share = share_from(state_.position);
   ReadBack &present = steps_[size_t(state_.step % 2)], &before = steps_[size_t((state_.step + 1) % 2)];
   times_ = {};
   fill_zero(compute_, gradients_.data(), gradients_.size());
-  accumulate(first, global_batch * r / W, global_batch * (r + 1) / W, global_batch, &present);
+  accumulate(share, &present);
 
   {
     const Stage stage("all-reduce");  // what of it the backward pass did not hide
@@ -244,7 +264,7 @@ StepResult Trainer::step() {
     present.outcome = {};
     present.outcome.step = state_.step + 1;
     present.outcome.lr = learning_rate();
-    present.outcome.samples = global_batch;
+    present.outcome.samples = share.size;
     update(present.outcome.lr);
     read_back(&present);
   }
@@ -259,10 +279,10 @@ StepResult Trainer::step() {
   present.outcome.wall = now() - start;
 
   StepResult result;
-  result.samples = global_batch;
+  result.samples = share.size;
   result.stop = shared[2] > 0;
   ++state_.step;
-  state_.position += global_batch;
+  state_.position += share.size;
   result.epoch_done = state_.position >= samples;
   if (result.epoch_done) {
     state_.position = 0;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "src/train/batch_reader.h"
 #include "src/train/dataset.h"
 #include "src/train/device_batch.h"
 #include "src/train/training_state.h"
@@ -83,8 +84,19 @@ class Trainer {
   const void* weights() const {
     return rounded_.empty() ? static_cast<const void*>(state_.weights.data()) : rounded_.data();
   }
-  /// Forward and backward over this rank's samples [begin, end) of the global batch that starts at `first`.
-  void accumulate(int64_t first, int64_t begin, int64_t end, int64_t global_batch, ReadBack* step);
+  /// A step's global batch: samples [first, first + size) of the epoch's order, of which [begin, end) of it
+  /// are this rank's.
+  struct Share {
+    int64_t first, size, begin, end;
+  };
+  Share share_from(int64_t first) const;
+  /// The micro-batch that begins with the sample `at` of the share.
+  BatchRequest request(const Share& share, int64_t step, int64_t at) const;
+  /// Beside a device, what accumulate() will ask for after this micro-batch: the share's sample `next`, or,
+  /// where that is its end, the next step's first. The next epoch's order is not known yet.
+  void read_ahead(const Share& share, int64_t next);
+  /// Forward and backward over this rank's share.
+  void accumulate(const Share& share, ReadBack* step);
   void update(double lr);
   /// Asks for the step's scalars.
   void read_back(ReadBack* step);
@@ -112,6 +124,7 @@ class Trainer {
   std::optional<GradientBuckets> buckets_;
   std::optional<DeviceGradientBuckets> device_buckets_;
   WanActivations activations_;
+  BatchReader reader_;
   DeviceBatch batch_;
   std::unique_ptr<ReadBack[]> steps_;  // [2]: the present step and the one before
   std::vector<TrainingSample> order_;  // of the current epoch
