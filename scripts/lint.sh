@@ -21,13 +21,13 @@ rule() {
 
 mapfile -t all_sources < <(sources)
 # The layer under the kernels, which alone may know what is behind the wrappers.
-mapfile -t above_ptx < <(files 'kernels/*' 'tests/simt/*' | grep -E '\.(h|cpp|cu|cuh)$' | grep -v '^kernels/simt/ptx\.h$')
+mapfile -t above_ptx < <(files 'kernels/*' 'tests/simt/*' | grep -E '\.(h|cpp|cu|cuh)$' | grep -vE '^kernels/simt/ptx(_hopper)?\.h$')
 mapfile -t assembler_free < <(printf '%s\n' "${above_ptx[@]}" | grep -v '^kernels/simt/fiber\.cpp$')
 mapfile -t all_text < <((sources; scripts) | grep -v '^scripts/lint\.sh$')
 
 rule "kernels are launched by launch() alone" '<<<' "${all_sources[@]}"
 rule "shared memory is WD_SHARED or WD_DYNAMIC_SHARED: poisoned and checked" '__shared__' "${above_ptx[@]}"
-rule "inline PTX stands in kernels/simt/ptx.h alone" '(^|[^[:alnum:]_])(__)?asm(__)?([^[:alnum:]_]|$)' "${assembler_free[@]}"
+rule "inline PTX stands in kernels/simt/ptx.h and ptx_hopper.h alone" '(^|[^[:alnum:]_])(__)?asm(__)?([^[:alnum:]_]|$)' "${assembler_free[@]}"
 rule "kernels are the same for every compiler and GPU" '__CUDA_ARCH__|__CUDACC_VER' "${all_sources[@]}"
 rule "kernels include device.h, nothing of CUDA's" '#include <(cuda|cub|cooperative_groups|thrust|mma)' "${above_ptx[@]}"
 rule "no 'using namespace': names say where they come from" '^[^"/]*using namespace' "${all_sources[@]}"

@@ -74,6 +74,8 @@ class Device {
   virtual ~Device() = default;
   /// What the device calls itself, for the log.
   virtual std::string name() const = 0;
+  /// That kernels may use: 80, or on Hopper 90.
+  virtual int compute_capability() const = 0;
   /// Bytes that can be allocated; -1: the host's.
   virtual int64_t free_bytes() const = 0;
   virtual std::unique_ptr<Stream> make_stream() = 0;
@@ -93,8 +95,10 @@ enum class SimtOrder { kForward, kReverse, kRandom };
 struct SimtOptions {
   SimtOrder order = SimtOrder::kForward;
   uint64_t seed = 1;
-  /// cp.async writes when it is issued; else as late as it may.
+  /// Asynchronous copies and products are done when they are issued; else as late as they may.
   bool early_copies = false;
+  /// Of the GPU that it stands for: kernels for 80, or for Hopper, 90, too.
+  int compute_capability = 80;
 };
 
 std::unique_ptr<Device> make_simt_device(const SimtOptions& options);
@@ -103,8 +107,8 @@ std::unique_ptr<Device> make_simt_device(const SimtOptions& options);
 int cuda_device_count();
 /// What identifies each of them, whatever ordinal it has in this process.
 std::vector<std::string> cuda_device_ids();
-/// Error if there is no such device.
-std::unique_ptr<Device> make_cuda_device(int ordinal);
+/// Error if there is no such device. Kernels for a newer compute capability than this one are not used.
+std::unique_ptr<Device> make_cuda_device(int ordinal, int compute_capability = 90);
 
 /// `count` elements of device memory in the order of `stream`, which must outlive it.
 template <class T>

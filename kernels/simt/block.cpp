@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/simt/async_units.h"
 #include "kernels/simt/sanitizers.h"
 #include "wandistill/error.h"
 
@@ -42,6 +43,7 @@ Block::Block(int capacity)
 
 Block::~Block() {
   for (void* identity : identities_) destroy_identity(identity);
+  for (void* identity : unit_identities_) destroy_identity(identity);
 }
 
 Block::Memory Block::poisoned(size_t bytes) {
@@ -49,7 +51,7 @@ Block::Memory Block::poisoned(size_t bytes) {
   shared_bytes_ += bytes;
   // Exactly as large as asked for, so that AddressSanitizer sees what lies behind.
   void* memory = nullptr;
-  if (posix_memalign(&memory, 128, bytes)) throw std::bad_alloc();
+  if (posix_memalign(&memory, 1024, bytes)) throw std::bad_alloc();
   std::memset(memory, 0xFF, bytes);
   return Memory(memory);
 }
@@ -68,6 +70,7 @@ bool Block::run(Grid& grid, int64_t number) {
   current = nullptr;
   if (failed_) give_up_threads();
   arrays_.clear();
+  async_.reset();
   dynamic_.reset();
   barrier_order_.reset();
   for (Warp& warp : warps_) warp.meetings.clear();
@@ -116,6 +119,7 @@ void Block::set_up(Grid& grid, int64_t number) {
     const auto flat = static_cast<unsigned>(i);
     t.index = {flat % shape.x, flat / shape.x % shape.y, flat / shape.x / shape.y};
     t.where = Where();
+    t.awaits = nullptr;
     t.copies.clear();
     t.copy_group = 0;
     // Rotated from block to block: were thread i of two blocks one and the same for the race checker, it
@@ -144,6 +148,8 @@ void Block::leave() {
     IgnoreAccesses ignore(me.ignore_depth);
     if (!me.copies.empty())
       fail("a thread returns with cp.async in flight; its last synchronisation", me.where);
+    const char* unfinished = async_ ? unfinished_work(*this, live_ == 1) : nullptr;
+    if (unfinished) fail(unfinished, me.where);
     me.state = Thread::State::kReturned;
     --live_;
     Warp& mine = me.warp();
@@ -174,7 +180,19 @@ void Block::make_ready(Thread& thread) {
   ready_[static_cast<size_t>((first_ready_ + ready_count_++) % count_)] = &thread;
 }
 
+/// Copies come as late as they may, when no thread can go on, or at any time.
+void Block::let_a_copy_land() {
+  if (!async_) return;
+  IgnoreAccesses ignore(current->ignore_depth);
+  const auto flying = [this] { return static_cast<int>(async_->copies.size()); };
+  if (options->order == SimtOrder::kRandom && flying() && random_.below(8) == 0)
+    land_a_copy(*this, static_cast<size_t>(random_.below(flying())));
+  while (ready_count_ == 0 && flying())
+    land_a_copy(*this, options->order == SimtOrder::kReverse ? static_cast<size_t>(flying() - 1) : 0);
+}
+
 Thread* Block::next() {
+  let_a_copy_land();
   if (ready_count_ == 0) return nullptr;
   int pick = 0;
   if (options->order == SimtOrder::kReverse) pick = ready_count_ - 1;
@@ -187,6 +205,11 @@ Thread* Block::next() {
     at(pick) = at(ready_count_ - 1);
   --ready_count_;
   return chosen;
+}
+
+void Block::wake(Thread::State state, const void* what) {
+  for (int i = 0; i < count_; ++i)
+    if (thread(i).state == state && thread(i).awaits == what) make_ready(thread(i));
 }
 
 void Block::wait(Thread::State state) {
@@ -235,8 +258,9 @@ void Block::release_barrier_if_full() {
 }
 
 std::string Block::describe_threads() {
-  static constexpr const char* kStates[] = {"can run, last synchronised", "wait at __syncthreads()",
-                                            "wait at a warp-wide operation", "have returned"};
+  static constexpr const char* kStates[] = {"can run, last synchronised",    "wait at __syncthreads()",
+                                            "wait at a warp-wide operation", "wait for an mbarrier",
+                                            "wait at a named barrier",       "have returned"};
   std::string text;
   for (int first = 0, i = 1; i <= count_; ++i) {
     const Thread &a = thread(first), &b = thread(std::min(i, count_ - 1));
@@ -272,6 +296,30 @@ void* Block::shared(const void* key, size_t bytes) {
     fail(cat(shared_bytes_, " bytes of shared memory; a block has at most ", kMostShared, "; after"),
          current->where);
   return arrays_.back().memory.get();
+}
+
+size_t Block::dynamic_bytes() const {
+  return grid_->dynamic_bytes;
+}
+
+AsyncUnits& Block::async() {
+  if (async_) return *async_;
+  IgnoreAccesses ignore(current->ignore_depth);
+  async_ = std::make_unique<AsyncUnits>();
+  async_->view = std::make_unique<unsigned char[]>(dynamic_bytes());
+  std::memset(async_->view.get(), 0xFF, dynamic_bytes());
+  async_->warps.resize(warps_.size());
+  async_->warpgroups.resize((warps_.size() + 3) / 4);
+  async_->fenced.resize(threads_.size());
+  async_->named.resize(threads_.size());
+  return *async_;
+}
+
+void* Block::unit_identity(size_t unit) {
+  if (unit >= unit_identities_.size()) unit_identities_.resize(unit + 1);
+  void*& identity = unit_identities_[unit];
+  if (!identity) identity = make_identity();
+  return identity;
 }
 
 }  // namespace wandistill::simt::engine

@@ -20,6 +20,11 @@ namespace wandistill::simt::engine {
 
 using Where = std::source_location;
 class Block;
+struct AsyncUnits;
+struct Mbarrier;
+
+/// Of dynamic shared memory, as on Hopper, in the window that matrix descriptors address.
+constexpr uint32_t kDynamicAddress = 1024;
 
 /// "file:line".
 std::string place(const Where& where);
@@ -53,7 +58,8 @@ enum class Collective {
   kVote,
   kReduce,
   kLoadMatrix,
-  kMatrixProduct
+  kMatrixProduct,
+  kWarpgroup
 };
 
 /// What a lane brings to a collective and takes from it.
@@ -89,7 +95,7 @@ struct AsyncCopy {
 };
 
 struct Thread {
-  enum class State { kReady, kAtBarrier, kAtCollective, kReturned };
+  enum class State { kReady, kAtBarrier, kAtCollective, kAtMbarrier, kAtNamedBarrier, kReturned };
 
   int lane() const { return number % 32; }
   Warp& warp() const;
@@ -99,7 +105,8 @@ struct Thread {
   int number;  // within the block
   uint3 index;
   State state;
-  Where where;  // of its last barrier or collective
+  Where where;         // of its last barrier or collective
+  const void* awaits;  // the mbarrier or named barrier
   std::vector<AsyncCopy> copies;
   int copy_group;
   int ignore_depth = 0;      // IgnoreAccesses
@@ -132,6 +139,8 @@ class Block {
   /// The current thread lets others go first, unless the order is forward.
   void yield();
   void make_ready(Thread& thread);
+  /// Those that wait in `state` for `what` can go on.
+  void wake(Thread::State state, const void* what);
   void arrive_at_barrier(const Where& where);
   /// Ends the whole launch with a message. Never returns and runs no destructors: let the caller hold nothing
   /// but a moved-from `what`.
@@ -139,6 +148,11 @@ class Block {
   /// Shared memory of exactly these bytes, filled with 0xFF (NaN, -1); the same for the same key.
   void* shared(const void* key, size_t bytes);
   void* dynamic_shared() { return dynamic_.get(); }
+  size_t dynamic_bytes() const;
+  /// Made at first use.
+  AsyncUnits& async();
+  /// Of an asynchronous unit, for the race checker.
+  void* unit_identity(size_t unit);
 
   uint3 index;
   dim3 shape, grid_shape;
@@ -164,12 +178,14 @@ class Block {
   [[noreturn]] void leave();
   void release_barrier_if_full();
   Thread* next();
+  void let_a_copy_land();
   std::string describe_threads();
 
   Fiber host_;
   int host_ignore_depth_ = 0;
   std::vector<Thread> threads_;
   std::vector<void*> identities_;  // of fibers for the race checker, by place
+  std::vector<void*> unit_identities_;
   std::vector<Warp> warps_;
   Stacks stacks_;
   unsigned rotation_ = 0;
@@ -185,6 +201,7 @@ class Block {
   std::unique_ptr<char[]> barrier_order_;
   Memory dynamic_;
   std::vector<SharedArray> arrays_;
+  std::unique_ptr<AsyncUnits> async_;
   size_t shared_bytes_ = 0;
   bool failed_ = false;
   std::unique_ptr<char> start_order_, end_order_;

@@ -8,6 +8,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 #define threadIdx (::wandistill::simt::engine::current->index)
 #define blockIdx (::wandistill::simt::engine::current->block->index)
@@ -17,6 +18,8 @@
 namespace wandistill::simt {
 
 constexpr int warpSize = 32;
+constexpr bool kHopper = true;  // Hopper's instructions are there
+inline void trap() {}
 
 inline void __syncthreads(engine::Where where = engine::Where::current()) {
   engine::current->block->arrive_at_barrier(where);

@@ -17,6 +17,9 @@ void enqueue(const Queue& queue, dim3 grid, dim3 block, size_t dynamic_bytes, st
 
 }  // namespace engine
 
+/// Of the GPU that the queue's device stands for: 80, 90.
+int compute_capability(const Queue& queue);
+
 /// Enqueues kernel(arguments...) on queue.stream. Nothing is launched for an empty grid.
 template <class... Parameters>
 void launch(const Queue& queue, dim3 grid, dim3 block, size_t dynamic_bytes, void (*kernel)(Parameters...),

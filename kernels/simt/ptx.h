@@ -11,8 +11,8 @@
 #include "wandistill/queue.h"
 
 #define WD_SHARED(type, name, dimensions) __shared__ __align__(16) type name dimensions
-#define WD_DYNAMIC_SHARED(type, name)                                         \
-  extern __shared__ __align__(128) unsigned char wandistill_dynamic_shared[]; \
+#define WD_DYNAMIC_SHARED(type, name)                                          \
+  extern __shared__ __align__(1024) unsigned char wandistill_dynamic_shared[]; \
   type* name = reinterpret_cast<type*>(wandistill_dynamic_shared)
 
 namespace wandistill::cuda {
@@ -20,6 +20,9 @@ namespace wandistill::cuda {
 /// queue.stream must be a CUDA device's; Error if the launch is refused.
 void launch_kernel(const Queue& queue, dim3 grid, dim3 block, size_t dynamic_bytes, const void* kernel,
                    void** arguments);
+
+/// Of the device that the queue's stream belongs to, as far as kernels may use it: 80, 90.
+int compute_capability(const Queue& queue);
 
 /// Enqueues kernel(arguments...) on queue.stream. Nothing is launched for an empty grid.
 template <class... Parameters>

@@ -161,7 +161,7 @@ std::unique_ptr<Graph> CudaStream::end_capture() {
 
 // ---- The device
 
-CudaDevice::CudaDevice(int ordinal) {
+CudaDevice::CudaDevice(int ordinal, int compute_capability) : most_capability_(compute_capability) {
   WD_CHECK_CUDA(cudaSetDevice(ordinal));
   WD_CHECK_CUDA(cudaGetDeviceProperties(&properties_, ordinal));
   // What is released stays in the pool for the next allocation, also across synchronisations.
@@ -173,6 +173,11 @@ CudaDevice::CudaDevice(int ordinal) {
 }
 
 CudaDevice::~CudaDevice() = default;
+
+int CudaDevice::compute_capability() const {
+  const int own = 10 * properties_.major + properties_.minor;
+  return own <= most_capability_ ? own : 80;  // Hopper's code runs on no later GPU
+}
 
 std::unique_ptr<Stream> CudaDevice::make_stream() {
   return std::make_unique<CudaStream>(*this);
@@ -221,15 +226,19 @@ std::vector<std::string> cuda_device_ids() {
   return ids;
 }
 
-std::unique_ptr<Device> make_cuda_device(int ordinal) {
+std::unique_ptr<Device> make_cuda_device(int ordinal, int compute_capability) {
   const int count = cuda_device_count();
   if (ordinal < 0 || ordinal >= count)
     fail("CUDA device ", ordinal, " was asked for; this machine has ", count);
-  return std::make_unique<CudaDevice>(ordinal);
+  return std::make_unique<CudaDevice>(ordinal, compute_capability);
 }
 
 // Declared in kernels/simt/ptx.h.
 namespace cuda {
+
+int compute_capability(const Queue& queue) {
+  return cuda_stream(queue).device().compute_capability();
+}
 
 void launch_kernel(const Queue& queue, dim3 grid, dim3 block, size_t dynamic_bytes, const void* kernel,
                    void** arguments) {

@@ -70,9 +70,10 @@ CudaStream& cuda_stream(const Queue& queue);
 
 class CudaDevice : public Device {
  public:
-  explicit CudaDevice(int ordinal);
+  CudaDevice(int ordinal, int compute_capability);
   ~CudaDevice() override;
   std::string name() const override { return properties_.name; }
+  int compute_capability() const override;
   int64_t free_bytes() const override;
   std::unique_ptr<Stream> make_stream() override;
   std::unique_ptr<Event> make_event() override;
@@ -86,6 +87,7 @@ class CudaDevice : public Device {
 
  private:
   cudaDeviceProp properties_{};
+  const int most_capability_;
   std::unique_ptr<CudaProducts> products_;
   std::shared_ptr<CudnnConvolutions> cudnn_;
 };

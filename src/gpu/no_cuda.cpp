@@ -20,7 +20,7 @@ std::vector<std::string> cuda_device_ids() {
   return {};
 }
 
-std::unique_ptr<Device> make_cuda_device(int) {
+std::unique_ptr<Device> make_cuda_device(int, int) {
   fail_without_cuda();
 }
 

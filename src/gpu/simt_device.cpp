@@ -271,10 +271,23 @@ std::unique_ptr<Device> make_simt_device(const SimtOptions& options) {
 
 // ---- Launches
 
-void simt::engine::enqueue(const Queue& queue, dim3 grid, dim3 block, size_t dynamic_bytes,
-                           std::function<void()> kernel) {
+namespace {
+
+SimtStream& simt_stream(const Queue& queue) {
   auto* stream = dynamic_cast<SimtStream*>(queue.stream);
   if (!stream) fail("SIMT: the queue has no stream of a SIMT device");
+  return *stream;
+}
+
+}  // namespace
+
+int simt::compute_capability(const Queue& queue) {
+  return simt_stream(queue).device().compute_capability();
+}
+
+void simt::engine::enqueue(const Queue& queue, dim3 grid, dim3 block, size_t dynamic_bytes,
+                           std::function<void()> kernel) {
+  SimtStream* const stream = &simt_stream(queue);
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (threads < 1 || threads > 1024 || block.z > 64 || grid.x > 0x7FFFFFFF || grid.y > 65535 ||
       grid.z > 65535)

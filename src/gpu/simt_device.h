@@ -112,6 +112,7 @@ class SimtDevice : public Device {
   explicit SimtDevice(const SimtOptions& options) : options_(options), random_(options.seed) {}
   ~SimtDevice() override;
   std::string name() const override { return "SIMT layer on the CPU"; }
+  int compute_capability() const override { return options_.compute_capability; }
   int64_t free_bytes() const override { return -1; }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<SimtStream>(*this); }
   std::unique_ptr<Event> make_event() override { return std::make_unique<SimtEvent>(*this); }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/simt/hopper_kernels.h"
 #include "tests/simt/test_kernels.h"
 #include "wandistill/gpu.h"
 #include "wandistill/kernel_ops.h"
@@ -71,7 +72,8 @@ inline const SimtCase kSimtCases[] = {{"forward", {SimtOrder::kForward, 1, false
                                       {"reverse", {SimtOrder::kReverse, 1, true}, 2},
                                       {"random", {SimtOrder::kRandom, 7, false}, 2}};
 
-/// body(session, kernels) on the SIMT device in every order, and on a GPU where there is one.
+/// body(session, kernels) on the SIMT device in every order, and on a GPU where there is one: kernels that
+/// any GPU runs.
 template <class Body>
 void on_every_device(Body body) {
   for (const SimtCase& c : kSimtCases) {
@@ -81,9 +83,28 @@ void on_every_device(Body body) {
   }
 #ifdef WD_CUDA
   if (cuda_device_count() > 0) {
-    DeviceSession session(make_cuda_device(0), 1, false);
+    DeviceSession session(make_cuda_device(0, 80), 1, false);
     CAPTURE(session.device->name());
     body(session, cuda::kTestKernels);
+  }
+#endif
+}
+
+/// The same with kernels for Hopper, and on a GPU if it is one.
+template <class Body>
+void on_hopper(Body body) {
+  for (const SimtCase& c : kSimtCases) {
+    CAPTURE(c.name);
+    SimtOptions options = c.options;
+    options.compute_capability = 90;
+    DeviceSession session(make_simt_device(options), c.threads);
+    body(session, simt::kHopperKernels);
+  }
+#ifdef WD_CUDA
+  if (cuda_device_count() > 0) {
+    DeviceSession session(make_cuda_device(0), 1, false);
+    CAPTURE(session.device->name());
+    if (session.device->compute_capability() == 90) body(session, cuda::kHopperKernels);
   }
 #endif
 }

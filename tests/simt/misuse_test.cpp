@@ -4,38 +4,14 @@
 #include <string>
 
 #include "kernels/simt/device.h"
-#include "tests/simt/device_session.h"
-#include "wandistill/error.h"
+#include "tests/simt/refused.h"
 
 namespace wandistill::simt {
 namespace {
 
 using simt_test::DeviceSession;
 using simt_test::kSimtCases;
-
-/// In every order: what the device says of the kernel contains all of these; the device is refused further
-/// work.
-template <class... Parameters>
-void refused(const std::vector<std::string>& texts, unsigned threads, void (*kernel)(Parameters...),
-             std::type_identity_t<Parameters>... arguments) {
-  for (const auto& c : kSimtCases) {
-    CAPTURE(c.name);
-    DeviceSession session(make_simt_device(c.options), c.threads);
-    launch(session.queue, 3, threads, 64, kernel, arguments...);
-    std::string message;
-    try {
-      session.stream->synchronize();
-    } catch (const Error& error) {
-      message = error.what();
-    }
-    for (const std::string& text : texts) {
-      CAPTURE(text);
-      CAPTURE(message);
-      CHECK(message.find(text) != std::string::npos);
-    }
-    CHECK_THROWS_AS(session.stream->synchronize(), Error);
-  }
-}
+using simt_test::refused;
 
 std::string at(int line) {
   return "tests/simt/misuse_test.cpp:" + std::to_string(line);
