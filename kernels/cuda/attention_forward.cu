@@ -4,64 +4,31 @@
 // done in slices of 128 output columns, each of which forms the scores anew.
 #include <cmath>
 
-#include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_forward_float.h"
+#include "kernels/cuda/attention_forward_hopper.h"
+#include "kernels/cuda/attention_softmax.h"
 #include "kernels/cuda/fragments.h"
 
 namespace wandistill::WD_KERNELS {
 namespace {
 
-/// The running softmax of the two rows that a lane has a part of, and their weighted sums of v.
-template <int kColumns>
-struct Accumulator {
-  float sums[kColumns / 8][4] = {};
-  float maximum[2] = {-INFINITY, -INFINITY};  // in units of log 2, as all scores here
-  float total[2] = {};                        // of this lane's columns
-};
-
-/// Scores, still to be multiplied by scale > 0, become weights; the accumulator is rescaled to the new
-/// maximum. first: the tile's first key.
-template <int kKeys, int kColumns>
-__device__ __forceinline__ void softmax_step(float (&scores)[kKeys / 8][4], Accumulator<kColumns>& acc,
-                                             const HeadView& head, int64_t first, float scale) {
-  if (head.keys - first <= kKeys) {  // the last tile: one key is biased, and there are none behind it
-    const int last = static_cast<int>(head.keys - first) - 1 - static_cast<int>(threadIdx.x) % 4 * 2;
-#pragma unroll
-    for (int n = 0; n < kKeys / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int key = n * 8 + e % 2;  // counted, as `last`, from this lane's first one
-        float score = scores[n][e] * scale;
-        if (key == last) score += head.bias * kLog2E;
-        scores[n][e] = key <= last ? score : -INFINITY;
-      }
-    scale = 1;
-  }
-  float largest[2] = {-INFINITY, -INFINITY}, rescale[2];
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) largest[e / 2] = fmaxf(largest[e / 2], scores[n][e]);
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    for (int bits = 1; bits <= 2; ++bits)
-      largest[r] = fmaxf(largest[r], __shfl_xor_sync(~0u, largest[r], bits));
-    largest[r] = fmaxf(acc.maximum[r], largest[r] * scale);
-    rescale[r] = exp2_approx(acc.maximum[r] - largest[r]);
-    acc.maximum[r] = largest[r];
-    acc.total[r] *= rescale[r];
-  }
+/// In a sample's last tile, the scores are multiplied by scale, one key is biased, and there are none behind
+/// it. first: the tile's first key. Returns what the scores are still to be multiplied by.
+template <int kKeys>
+__device__ __forceinline__ float mask_scores(float (&scores)[kKeys / 8][4], const HeadView& head,
+                                             int64_t first, float scale) {
+  if (head.keys - first > kKeys) return scale;
+  const int last = static_cast<int>(head.keys - first) - 1 - static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      scores[n][e] = exp2_approx(__fmaf_rn(scores[n][e], scale, -largest[e / 2]));
-      acc.total[e / 2] += scores[n][e];
+      const int key = n * 8 + e % 2;  // counted, as `last`, from this lane's first one
+      float score = scores[n][e] * scale;
+      if (key == last) score += head.bias * kLog2E;
+      scores[n][e] = key <= last ? score : -INFINITY;
     }
-#pragma unroll
-  for (int d = 0; d < kColumns / 8; ++d)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) acc.sums[d][e] *= rescale[e / 2];
+  return 1;
 }
 
 template <int kKeys, int kColumns>
@@ -77,29 +44,6 @@ __device__ __forceinline__ void add_values(Accumulator<kColumns>& acc, const flo
       load_b_columns<kTileStride<kColumns>>(b, tile_v, n * 16, d * 16);
       mma_m16n8k16<bf16>(acc.sums[2 * d], a, b[0], b[1]);
       mma_m16n8k16<bf16>(acc.sums[2 * d + 1], a, b[2], b[3]);
-    }
-  }
-}
-
-/// Writes the warp's 16 rows from `first` on: `columns` (at most kColumns) of the head.
-template <int kColumns>
-__device__ __forceinline__ void store_rows(const Accumulator<kColumns>& acc, const HeadView& head,
-                                           int64_t first, int columns, bf16* out, float* log_sum_exp) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float total = acc.total[r];
-    for (int bits = 1; bits <= 2; ++bits) total += __shfl_xor_sync(~0u, total, bits);
-    const int64_t row = first + lane / 4 + r * 8;
-    if (row < head.queries) {
-      const float inverse = 1 / total;
-#pragma unroll
-      for (int d = 0; d < kColumns / 8; ++d)
-        if (d * 8 < columns)
-          *reinterpret_cast<uint32_t*>(out + row * head.stride + d * 8 + lane % 4 * 2) =
-              pack2<bf16>(acc.sums[d][2 * r] * inverse, acc.sums[d][2 * r + 1] * inverse);
-      if (log_sum_exp != nullptr && lane % 4 == 0)
-        log_sum_exp[head.at_statistics + row] = acc.maximum[r] * kLn2 + logf(total);
     }
   }
 }
@@ -172,7 +116,9 @@ __global__ void __launch_bounds__(32 * kWarps, Plan<kDim, kColumns, kWarps, kKey
         mma_m16n8k16<bf16>(scores[2 * n], queries[d], b[0], b[1]);
         mma_m16n8k16<bf16>(scores[2 * n + 1], queries[d], b[2], b[3]);
       }
-    softmax_step<kKeys>(scores, acc, head, key, scale);
+    float rescale[2];
+    softmax_step<kKeys>(scores, acc, mask_scores<kKeys>(scores, head, key, scale), rescale);
+    rescale_sums(acc, rescale);
     add_values<kKeys>(acc, scores, tile_k + P::kValues);
   }
   store_rows(acc, head, first + warp * 16, dim - slice, out + head.at_query + slice,
@@ -197,6 +143,8 @@ void attention_forward(const AttentionShape& s, const bf16* q, const bf16* k, co
   if (s.head_dim < 16 || s.head_dim > 512 || s.head_dim % 16 != 0)
     fail("attention in bfloat16: head dim ", s.head_dim, " is not supported; a multiple of 16 up to 512 is");
   const auto run = [&](auto* launcher) { launcher(s, q, k, v, out, log_sum_exp, queue); };
+  if (runs_on_hopper(s, queue))
+    return run(s.head_dim == 64 ? launch_forward_hopper<64> : launch_forward_hopper<128>);
   switch (s.head_dim) {
     case 16:
       return run(launch_forward<16, 16, 4, 64>);

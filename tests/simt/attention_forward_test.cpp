@@ -19,6 +19,12 @@ const std::vector<AttentionCase> kWideCases = {{5, 1, 144, {77}, true},
                                                {3, 1, 400, {65}, true},
                                                {2, 1, 512, {65}, true}};
 
+// For Hopper's kernel, whose tiles are 192 or 128 queries by 128 keys, counted from a sample's last key.
+const std::vector<AttentionCase> kHopperCases = {
+    {1, 1, 64, {1, 257}, true}, {193, 2, 64, {128, 64}, true}, {400, 1, 64, {5}, false},
+    {77, 1, 64, {700}, true},   {65, 2, 128, {256, 1}, false}, {129, 1, 128, {129, 77}, true},
+    {5, 1, 128, {641}, true}};
+
 // The weights are rounded to bf16 before they meet the values, and the output.
 template <class T>
 constexpr double kForwardBound = std::is_same_v<T, float> ? 1e-5 : 1.5 * kRounding<bf16>;
@@ -44,6 +50,13 @@ TEST_CASE("attention, forward") {
       for (const AttentionCase& c : kCases) check_forward<T>(session, c);
       for (const AttentionCase& c : kWideCases) check_forward<T>(session, c);
     });
+  });
+}
+
+TEST_CASE("attention, forward, Hopper") {
+  on_hopper([](DeviceSession& session, const HopperKernels&) {
+    for (const AttentionCase& c : kHopperCases) check_forward<bf16>(session, c);
+    check_forward<bf16>(session, {9, 1, 32, {70}, true});  // by the other kernel
   });
 }
 
@@ -92,34 +105,39 @@ TEST_CASE("attention, forward: float32 tensors that are not aligned, each in tur
   });
 }
 
+/// Query and keys are multiples of one vector: scores of -90 to 90, rising or falling.
+template <class T>
+void check_wide_range(DeviceSession& session, int64_t dim) {
+  constexpr int64_t kKeys = 200;
+  for (const float direction : {1.0f, -1.0f}) {
+    const std::vector<int64_t> offsets{0, kKeys};
+    const auto width = static_cast<size_t>(dim);
+    std::vector<float> q(width, 1), k(kKeys * width);
+    const std::vector<float> v = rounded<T>(normal(kKeys * dim, 3));
+    for (size_t i = 0; i < k.size(); ++i)
+      k[i] = direction * 22.5f * (static_cast<float>(i / width) / (kKeys / 2) - 1);
+    k = rounded<T>(k);
+    AttentionShape shape{1, 1, 1, dim, kKeys, offsets.data(), nullptr, 4 / static_cast<float>(dim)};
+    std::vector<float> out(width), lse(1);
+    ref::attention_forward(shape, q.data(), k.data(), v.data(), out.data(), lse.data(), kHost);
+    const auto device_offsets = session.upload(offsets);
+    const auto device_q = upload_as<T>(session, q), device_k = upload_as<T>(session, k),
+               device_v = upload_as<T>(session, v);
+    shape.key_offsets = device_offsets.data();
+    auto device_out = session.buffer<T>(dim);
+    auto device_lse = session.buffer<float>(1);
+    session.ops<T>().attention_forward(shape, device_q.data(), device_k.data(), device_v.data(),
+                                       device_out.data(), device_lse.data(), session.queue);
+    CHECK(relative_difference(download_as_float(session, device_out), out) <= kForwardBound<T>);
+    CHECK(relative_difference(session.download(device_lse), lse) <= 1e-5);
+  }
+}
+
 TEST_CASE("attention, forward: scores that rise from tile to tile, and far from zero") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
-    for_each_type([&]<class T>() {
-      // Query and keys are multiples of one vector: scores of -90 to 90, rising or falling.
-      constexpr int64_t kKeys = 200, kDim = 16;
-      for (const float direction : {1.0f, -1.0f}) {
-        const std::vector<int64_t> offsets{0, kKeys};
-        std::vector<float> q(kDim, 1), k(kKeys * kDim);
-        const std::vector<float> v = rounded<T>(normal(kKeys * kDim, 3));
-        for (size_t i = 0; i < k.size(); ++i)
-          k[i] = direction * 22.5f * (static_cast<float>(i / kDim) / (kKeys / 2) - 1);
-        k = rounded<T>(k);
-        AttentionShape shape{1, 1, 1, kDim, kKeys, offsets.data(), nullptr, 0.25f};
-        std::vector<float> out(kDim), lse(1);
-        ref::attention_forward(shape, q.data(), k.data(), v.data(), out.data(), lse.data(), kHost);
-        const auto device_offsets = session.upload(offsets);
-        const auto device_q = upload_as<T>(session, q), device_k = upload_as<T>(session, k),
-                   device_v = upload_as<T>(session, v);
-        shape.key_offsets = device_offsets.data();
-        auto device_out = session.buffer<T>(kDim);
-        auto device_lse = session.buffer<float>(1);
-        session.ops<T>().attention_forward(shape, device_q.data(), device_k.data(), device_v.data(),
-                                           device_out.data(), device_lse.data(), session.queue);
-        CHECK(relative_difference(download_as_float(session, device_out), out) <= kForwardBound<T>);
-        CHECK(relative_difference(session.download(device_lse), lse) <= 1e-5);
-      }
-    });
+    for_each_type([&]<class T>() { check_wide_range<T>(session, 16); });
   });
+  on_hopper([](DeviceSession& session, const HopperKernels&) { check_wide_range<bf16>(session, 64); });
 }
 
 /// The second of two samples' queries from the fifth on, alone, have the bits they have among all.
@@ -154,6 +172,37 @@ TEST_CASE("attention, forward: a query's bits depend on it and its sample's keys
       check_bits_alone<T>(session, 144);
     });
   });
+  on_hopper([](DeviceSession& session, const HopperKernels&) {
+    check_bits_alone<bf16>(session, 64);
+    check_bits_alone<bf16>(session, 128);
+  });
+}
+
+TEST_CASE("attention, forward: another sample's infinities and NaN stay there") {
+  const auto check = [](DeviceSession& session) {
+    for (const int64_t head_dim : {64, 128}) {
+      CAPTURE(head_dim);
+      const AttentionTensors<bf16> t(session, {3, 1, head_dim, {40, 7, 20}, true});
+      const auto row = static_cast<size_t>(head_dim);
+      std::vector<float> k = t.k, v = t.v, expected(t.q.size());
+      ref::attention_forward(t.shape, t.q.data(), k.data(), v.data(), expected.data(), nullptr, kHost);
+      std::fill(k.begin(), k.begin() + static_cast<std::ptrdiff_t>(40 * row), NAN);
+      std::fill(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(40 * row), INFINITY);
+      std::fill(v.begin() + static_cast<std::ptrdiff_t>(47 * row), v.end(), NAN);
+      const auto device_k = upload_as<bf16>(session, k), device_v = upload_as<bf16>(session, v);
+      auto out = session.buffer<bf16>(static_cast<int64_t>(t.q.size()));
+      session.ops<bf16>().attention_forward(t.device_shape, t.device_q.data(), device_k.data(),
+                                            device_v.data(), out.data(), nullptr, session.queue);
+      const auto second = [&](const std::vector<float>& all) {
+        return std::vector<float>(all.begin() + static_cast<std::ptrdiff_t>(3 * row),
+                                  all.begin() + static_cast<std::ptrdiff_t>(6 * row));
+      };
+      CHECK(relative_difference(second(download_as_float(session, out)), second(expected)) <=
+            kForwardBound<bf16>);
+    }
+  };
+  on_every_device([&](DeviceSession& session, const TestKernels&) { check(session); });
+  on_hopper([&](DeviceSession& session, const HopperKernels&) { check(session); });
 }
 
 }  // namespace
