@@ -42,6 +42,7 @@ struct TrainOptions {
   std::string device = "auto";            // auto | cpu | cuda | simt
   std::string student_dtype = "float32";  // of weights and activations on a device: float32 | bfloat16
   bool dry_run = false;                   // plans and checks, and writes nothing
+  double time_margin = 2;                 // minutes, of stop_before_the_end
   bool distributed = false;               // accepted: the world size is MPI's
   uint64_t seed = 0;
 
@@ -102,6 +103,7 @@ struct SampleOptions {
   int64_t height = 0, width = 0;  // pixels; 0: the model folder's default
   std::string noise;              // FILE.h5:dataset, [C, 1, h, w] or [n, C, 1, h, w]
   std::string save_latents;       // FILE.h5
+  double time_margin = 2;         // minutes, of stop_before_the_end
 };
 
 /// `wandistill decode`
@@ -114,6 +116,7 @@ struct DecodeOptions {
   std::string conv = "own";   // own | cudnn
   std::string device = "auto";
   std::string out;
+  double time_margin = 2;  // minutes, of stop_before_the_end
 };
 
 /// `wandistill plan`. Zero: as the card, the data or the configs say.

@@ -3,12 +3,15 @@
 
 #include <mpi.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -41,7 +44,8 @@ struct Patience {
 /// time-out the job ends with a report of who is late.
 class Session {
  public:
-  /// Error if the MPI library does not offer MPI_THREAD_MULTIPLE.
+  /// Error if the MPI library does not offer MPI_THREAD_MULTIPLE, or does not fit the launcher
+  /// (check_launcher).
   Session(int* argc, char*** argv);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -129,7 +133,8 @@ class Session {
 int run_session(int argc, char** argv, const std::function<int(Session&)>& job);
 
 /// While it lives, SIGTERM and SIGUSR1 do not end the process but raise a flag that the job reads once per
-/// step: session.any(stop.requested()) stops every rank at the same step. One at a time.
+/// step: session.any(stop.requested()) stops every rank at the same step. A second signal, a second or more
+/// after the first, ends the process at once (exit code 128 + signal). One at a time.
 class StopSignals {
  public:
   StopSignals();
@@ -137,11 +142,24 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
   bool requested() const;
+  /// From then on requested() is true as after a signal.
+  void stop_at(std::chrono::steady_clock::time_point time) { deadline_ = time; }
+  /// What stopped the run, as this rank sees it: "by a signal" or "before the job's time ends".
+  std::string reason() const;
 
  private:
+  bool signalled() const;
+
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
+  std::jthread taker_;
   struct sigaction old_term_, old_usr1_;
   sigset_t old_mask_;
 };
+
+/// Before Slurm ends the job, by `margin` minutes, the flag of `stop` on rank 0 goes up. Says on rank 0
+/// when that is, or that it is not known; outside of Slurm, or with a margin of 0, nothing happens.
+/// Collective; CollectiveError where less time than the margin is left.
+void stop_before_the_end(Session& session, double margin, StopSignals* stop);
 
 /// A signal on any rank stops all of them: tells the others on the board, and whether this rank or another
 /// was told to stop. Not collective; may be asked between steps and parts of them (RankBoard::stop_raised).

@@ -17,6 +17,7 @@ Prepared prepare_decode(const std::vector<std::string>& arguments) {
   set.add("out", &options.out, "DIR", "where the pictures go; required");
   declare_vae(set, &options.vae_dtype, &options.vae_tile_rows, &options.conv);
   declare_device(set, &options.device);
+  declare_time_margin(set, &options.time_margin);
   if (!set.parse(arguments)) return {set.help(), nullptr};
   require_option("model", options.model);
   require_option("latents", options.latents);

@@ -1,22 +1,14 @@
 // The program: understands the command line, starts MPI, runs the subcommand, ends every rank.
 #include <malloc.h>
 
-#include <cstdlib>
 #include <iostream>
 #include <set>
 
 #include "src/cli/subcommands.h"
 #include "src/cli/usage_error.h"
+#include "wandistill/launcher.h"
 
 namespace {
-
-/// The rank that a launcher (mpirun, srun) says this process has, before MPI is started; -1 without a
-/// launcher.
-int launched_rank() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"})
-    if (const char* rank = std::getenv(name)) return std::atoi(rank);
-  return -1;
-}
 
 /// Collective. Every rank read the same line, so normally there is one message; a file that only some hosts
 /// can read gives several. Rank 0 prints each once. True if any rank had one.
@@ -46,10 +38,10 @@ int main(int argc, char** argv) {
     message = error.what();
   }
   if (message.empty() && !prepared.run) {
-    if (launched_rank() <= 0) std::cout << prepared.text;
+    if (wandistill::launched_rank() <= 0) std::cout << prepared.text;
     return 0;
   }
-  if (!message.empty() && launched_rank() < 0) {
+  if (!message.empty() && wandistill::launched_rank() < 0) {
     std::cerr << "wandistill: " << message << std::endl;
     return 2;
   }

@@ -51,6 +51,7 @@ SampleLine::SampleLine()
           "check files, sizes, disk and devices for this; writes nothing, exit code 1 if something is wrong");
   declare_pictures(set, o.pictures);
   declare_device(set, &o.device);
+  declare_time_margin(set, &o.time_margin);
   set.add("dtype", &o.dtype, "", "for computing on a GPU; the CPU computes in float32 whatever this says")
       ->choices({"float32", "bfloat16"});
 }

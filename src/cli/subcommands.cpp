@@ -58,6 +58,13 @@ void declare_device(OptionSet& set, std::string* device) {
       ->choices({"auto", "cpu", "cuda", "simt"});
 }
 
+void declare_time_margin(OptionSet& set, double* minutes) {
+  set.add("time_margin", minutes, "MINUTES",
+          "stop this long before Slurm ends the job, as after a signal, with exit code 85; 0: wait for a "
+          "signal")
+      ->limits(at_least(0));
+}
+
 void require_option(const std::string& name, const std::string& value) {
   if (value.empty()) usage_error("--", name, " is missing; wandistill SUBCOMMAND --help says what it takes");
 }

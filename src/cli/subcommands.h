@@ -72,6 +72,8 @@ void declare_pictures(OptionSet& set, PictureOptions& options);
 void declare_vae(OptionSet& set, std::string* dtype, int64_t* tile_rows, std::string* conv);
 /// Declares --device.
 void declare_device(OptionSet& set, std::string* device);
+/// Declares --time_margin.
+void declare_time_margin(OptionSet& set, double* minutes);
 /// UsageError where an option without which nothing can be done is missing.
 void require_option(const std::string& name, const std::string& value);
 /// Rank 0 prints the effective options with a heading.

@@ -129,6 +129,7 @@ void declare_run(OptionSet& set, TrainOptions& o) {
           "float32 "
           "whatever this says")
       ->choices({"float32", "bfloat16"});
+  declare_time_margin(set, &o.time_margin);
   set.add("distributed", &o.distributed,
           "accepted and without effect: a run is distributed over the ranks that mpirun or srun starts, the "
           "world size is MPI's");

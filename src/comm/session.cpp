@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "ranks_text.h"
+#include "wandistill/launcher.h"
 
 namespace wandistill {
 namespace {
@@ -68,18 +69,25 @@ std::string placement_text(const std::vector<std::string>& hosts, const std::vec
 }  // namespace
 
 Session::Session(int* argc, char*** argv) : exceptions_at_start_(std::uncaught_exceptions()) {
+  check_launcher();
   int provided = 0;
   WD_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided));
   if (provided < MPI_THREAD_MULTIPLE) {
     MPI_Finalize();
     fail("this MPI library does not offer MPI_THREAD_MULTIPLE; use one that was built with thread support");
   }
+  WD_MPI(MPI_Comm_size(MPI_COMM_WORLD, &world_size_));
+  try {
+    check_launcher(world_size_);
+  } catch (const Error&) {
+    MPI_Finalize();
+    throw;
+  }
   // Codes come back to WD_MPI, which can say more than the library; communicators made from these inherit it.
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   WD_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &comm_));
   WD_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &background_));
   WD_MPI(MPI_Comm_rank(comm_, &rank_));
-  WD_MPI(MPI_Comm_size(comm_, &world_size_));
   char host[MPI_MAX_PROCESSOR_NAME];
   int length = 0;
   WD_MPI(MPI_Get_processor_name(host, &length));
@@ -161,8 +169,8 @@ int run_session(int argc, char** argv, const std::function<int(Session&)>& job) 
       if (session.world_size() > 1) session.abort(e.what());
       std::fprintf(stderr, "wandistill: %s\n", e.what());
     }
-  } catch (const std::exception& e) {  // no session came about
-    std::fprintf(stderr, "wandistill: %s\n", e.what());
+  } catch (const std::exception& e) {  // no session came about, on any rank
+    if (launched_rank() <= 0) std::fprintf(stderr, "wandistill: %s\n", e.what());
   }
   return 1;
 }

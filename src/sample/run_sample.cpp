@@ -70,6 +70,7 @@ class SampleJob {
 
   int run() {
     session_.set_collective_timeout(options_.pictures.fence_timeout);
+    stop_before_the_end(session_, options_.time_margin, &stop_);
     session_.collectively([&] { open(); });
     Progress progress("sample:", int64_t(prompts_.size()), "pictures", session_.is_root());
     const RoundResult result = draw_pictures(session_, round_, options_.pictures, stop_, compute_,
@@ -196,7 +197,8 @@ int run_sample(Session& session, const SampleOptions& options) {
 int run_decode(Session& session, const DecodeOptions& options) {
   const ComputeDevice device(session, options.device, options.conv);
   const Compute& compute = device.compute();
-  const StopSignals stop;
+  StopSignals stop;
+  stop_before_the_end(session, options.time_margin, &stop);
   const auto stops = [&] {
     fault_point("decode");
     return stop_everywhere(session, stop);

@@ -29,10 +29,11 @@ class ShardBuilder {
     return (count() + 1) * (2 * points_ + 1) * size_ * int64_t(sizeof(float)) > kShardBytes;
   }
 
-  /// Runs the sampler for these items as one batch and keeps the trajectories.
-  void add(const std::vector<CacheItem>& items, const std::vector<TextEmbedding>& texts,
-           GuidedVelocity& velocity, const SamplingSettings& sampling, uint64_t seed,
-           const Compute& compute) {
+  /// Runs the sampler for these items as one batch and keeps the trajectories. False if `stop`, asked after
+  /// every denoising step, ended it.
+  bool add(const std::vector<CacheItem>& items, const std::vector<TextEmbedding>& texts,
+           GuidedVelocity& velocity, const SamplingSettings& sampling, uint64_t seed, const Compute& compute,
+           const std::function<bool()>& stop) {
     const Stage stage("teacher");
     const int64_t B = int64_t(items.size()), first = count();
     latents_.resize(size_t((first + B) * points_ * size_));
@@ -44,30 +45,31 @@ class ShardBuilder {
       fill_gaussian(seed, items[size_t(b)].noise_stream(), 0, size_, x.data() + b * size_);
       text.push_back(&texts[size_t(b)]);
     }
-    sigmas_.clear();
-    sample_latents(velocity, sampling, text, picture_[1], picture_[2], x.data(), compute,
-                   [&](int64_t i, float sigma, const float* at, const GuidedOutput& output) {
-                     sigmas_.push_back(sigma);
-                     const int64_t n = B * size_;
-                     Buffer<float> latents(n), cond(n), uncond(output.uncond ? n : 0);
-                     download(compute, latents.data(), at, n);
-                     download(compute, cond.data(), output.cond, n);
-                     if (output.uncond) {
-                       download(compute, uncond.data(), output.uncond, n);
-                       ref::guidance(n, output.guidance, cond.data(), uncond.data(), cond.data(),
-                                     compute.host());
-                     }
-                     for (int64_t b = 0; b < B; ++b) {
-                       const size_t to = size_t(((first + b) * points_ + i) * size_);
-                       std::copy_n(latents.data() + b * size_, size_, latents_.begin() + int64_t(to));
-                       std::copy_n(cond.data() + b * size_, size_, velocities_.begin() + int64_t(to));
-                     }
-                     return true;
-                   });
+    std::vector<float> sigmas;
+    const auto keep = [&](int64_t i, float sigma, const float* at, const GuidedOutput& output) {
+      sigmas.push_back(sigma);
+      const int64_t n = B * size_;
+      Buffer<float> latents(n), cond(n), uncond(output.uncond ? n : 0);
+      download(compute, latents.data(), at, n);
+      download(compute, cond.data(), output.cond, n);
+      if (output.uncond) {
+        download(compute, uncond.data(), output.uncond, n);
+        ref::guidance(n, output.guidance, cond.data(), uncond.data(), cond.data(), compute.host());
+      }
+      for (int64_t b = 0; b < B; ++b) {
+        const size_t to = size_t(((first + b) * points_ + i) * size_);
+        std::copy_n(latents.data() + b * size_, size_, latents_.begin() + int64_t(to));
+        std::copy_n(cond.data() + b * size_, size_, velocities_.begin() + int64_t(to));
+      }
+      return !stop();
+    };
+    if (!sample_latents(velocity, sampling, text, picture_[1], picture_[2], x.data(), compute, keep))
+      return false;
     for (float value : x)
       if (!(std::abs(value) < 1e6f))
         fail("the teacher's latents are not finite for one of the prompts '", items.front().prompt,
              "' ...; check ", "the teacher's weights and --guidance");
+    sigmas_ = std::move(sigmas);
     std::copy(x.begin(), x.end(), x0_.begin() + first * size_);
     for (int64_t b = 0; b < B; ++b) {
       prompts_.push_back(items[size_t(b)].prompt);
@@ -75,6 +77,7 @@ class ShardBuilder {
       rows_.insert(rows_.end(), texts[size_t(b)].rows.begin(), texts[size_t(b)].rows.end());
       offsets_.push_back(offsets_.back() + texts[size_t(b)].tokens);
     }
+    return true;
   }
 
   /// Writes the shard under the first free name and starts the next one.
@@ -155,7 +158,8 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
     for (size_t i = size_t(session.rank()); i < missing.size(); i += size_t(session.world_size()))
       mine.push_back(missing[i]);
     Progress progress("teacher, share of rank 0:", int64_t(mine.size()), "trajectories", session.is_root());
-    for (size_t i = 0; i < mine.size() && !stop.requested();) {
+    const auto stops = [&] { return stop_everywhere(session, stop); };
+    for (size_t i = 0; i < mine.size() && !stops();) {
       session.board().post(cat("teacher trajectory ", i + 1, " of ", mine.size()));
       std::vector<CacheItem> items;
       std::vector<TextEmbedding> texts;
@@ -163,13 +167,13 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
         items.push_back(mine[i]);
         texts.push_back(teacher.encode(mine[i].prompt));
       }
-      shard.add(items, texts, velocity, sampling, settings.seed, compute);
+      if (!shard.add(items, texts, velocity, sampling, settings.seed, compute, stops)) break;
       if (shard.full()) shard.write();
       progress.advance(int64_t(items.size()));
     }
     shard.write();
   });
-  return !session.any(stop.requested());
+  return !session.any(stop_everywhere(session, stop));
 }
 
 }  // namespace wandistill

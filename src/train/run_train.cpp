@@ -60,6 +60,7 @@ class TrainJob {
   /// The exit code.
   int stages() {
     try {
+      stop_before_the_end(session_, options_.time_margin, &stop_);
       session_.collectively([&] { open(); });
       describe();
       fill_cache();
@@ -88,6 +89,8 @@ class TrainJob {
   void say(const std::string& text) const {
     if (session_.is_root()) print_line(text);
   }
+
+  std::string stopped(const char* rest) const { return cat("stopped ", stop_.reason(), rest); }
 
   double flow_shift() const { return run_flow_shift(options_, *teacher_); }
   CacheSettings cache_settings() const {
@@ -171,9 +174,8 @@ class TrainJob {
     const double start = wall();
     if (!fill_teacher_cache(session_, cache_folder(), cache_settings(), *teacher_, prompts_,
                             options_.repetitions, options_.teacher_batch, stop_, compute_))
-      throw EndOfRun{
-          kRequeue,
-          "stopped by a signal; the cache keeps what was computed, run the same command again to go on"};
+      throw EndOfRun{kRequeue,
+                     stopped("; the cache keeps what was computed, run the same command again to go on")};
     session_.collectively([&] {
       log_.emplace(output(), session_.is_root());
       log_->teacher(wall() - start);
@@ -213,8 +215,7 @@ class TrainJob {
     if (result.missing() > 0 && !result.stopped)
       events_->add("missing_pictures", {{"samples_of_epoch", label.text()}, {"missing", result.missing()}});
     if (result.stopped)
-      throw EndOfRun{kRequeue,
-                     "stopped by a signal while drawing pictures; run the same command again to go on"};
+      throw EndOfRun{kRequeue, stopped(" while drawing pictures; run the same command again to go on")};
     if (options_.strict_samples && result.missing() > 0)
       throw EndOfRun{kIncomplete, "pictures are missing, and --strict_samples ends the run"};
   }
@@ -327,8 +328,7 @@ class TrainJob {
       }
       checkpoints_->poll();
       if (step.stop && !trainer_->finished())
-        throw EndOfRun{kRequeue,
-                       "stopped by a signal after a checkpoint; run the same command again to go on"};
+        throw EndOfRun{kRequeue, stopped(" after a checkpoint; run the same command again to go on")};
     }
     progress.finish();
   }

@@ -1,0 +1,60 @@
+# To be sourced by the batch scripts, which then call run_job.
+source jobs/site.sh
+
+# What is computed, and where to: all jobs take these from the environment.
+: "${TEACHER:=data/tiny-wan}"
+: "${STUDENT:=data/student_tiny.json}"
+: "${PROMPTS:=data/prompts_shapes.txt}"
+: "${OUTPUT:=run}"
+: "${CACHE:=$OUTPUT/cache}"
+
+# run_job FOLDER ARGUMENTS...: `wandistill ARGUMENTS...` on all tasks of the job. Exit code 85 says that it stopped
+# before its end but can go on: then the job is put back into the queue. FOLDER: where its progress is seen.
+run_job() {
+  local folder=$1 step code interrupted launch
+  shift
+  export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
+  export OMPI_MCA_mpi_yield_when_idle=1  # while ranks wait they leave the core to those that compute
+  case $LAUNCHER in
+    srun) launch=(srun --mpi="$SRUN_MPI" --cpus-per-task="$OMP_NUM_THREADS") ;;
+    mpirun) launch=(mpirun --bind-to none) ;;
+    *) echo "jobs/site.sh: LAUNCHER is '$LAUNCHER'; expected srun or mpirun" >&2 && return 2 ;;
+  esac
+
+  # Signals that reach this script alone (#SBATCH --signal=B:...) are passed on, as USR1: mpirun answers TERM by
+  # killing its ranks within two seconds.
+  step='' interrupted=''
+  trap 'interrupted=1; [ -z "$step" ] || kill -USR1 "$step" 2> /dev/null || true' USR1 TERM
+  "${launch[@]}" bin/wandistill "$@" &
+  step=$!
+  while true; do
+    wait "$step" && code=0 || code=$?
+    [ -n "$interrupted" ] || break  # else wait was left because of the signal
+    interrupted=''
+  done
+  step=''
+  if [ "$code" = 85 ]; then requeue "$folder"; else rm -f "$folder/requeue_$SLURM_JOB_ID"; fi
+  return "$code"
+}
+
+# requeue FOLDER: not where the job was cancelled, nor for ever without a new checkpoint, cache shard or picture.
+requeue() {
+  local note=$1/requeue_$SLURM_JOB_ID state files idle=0 before=
+  state=$(scontrol --oneliner show job "$SLURM_JOB_ID" | sed -nE 's/.* JobState=([A-Z_]*) .*/\1/p')
+  if [ "$state" = CANCELLED ]; then
+    echo "cancelled: not put back into the queue; submitted again, the job goes on from here"
+    return
+  fi
+  files=$(find -L "$1" "$CACHE" -name '*.h5' -o -name '*.png' 2> /dev/null | sort | cksum)
+  if [ -e "$note" ]; then read -r idle before < "$note"; fi
+  if [ "$files" = "$before" ]; then idle=$((idle + 1)); else idle=0; fi
+  if [ "$idle" -ge "$MAX_IDLE_RESTARTS" ]; then
+    echo "not put back into the queue: $MAX_IDLE_RESTARTS restarts brought nothing new into $1 (more --time?)" >&2
+    rm -f "$note"
+    return
+  fi
+  mkdir -p "$1"
+  echo "$idle $files" > "$note"
+  echo "put back into the queue"
+  scontrol requeue "$SLURM_JOB_ID"
+}
