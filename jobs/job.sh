@@ -37,15 +37,17 @@ run_job() {
   return "$code"
 }
 
-# requeue FOLDER: not where the job was cancelled, nor for ever without a new checkpoint, cache shard or picture.
+# requeue FOLDER: not where Slurm ends the job because it was cancelled, or has put it back itself; and not for ever
+# without a new checkpoint, cache shard or picture.
 requeue() {
   local note=$1/requeue_$SLURM_JOB_ID state files idle=0 before=
-  state=$(scontrol --oneliner show job "$SLURM_JOB_ID" | sed -nE 's/.* JobState=([A-Z_]*) .*/\1/p')
-  if [ "$state" = CANCELLED ]; then
-    echo "cancelled: not put back into the queue; submitted again, the job goes on from here"
-    return
-  fi
-  files=$(find -L "$1" "$CACHE" -name '*.h5' -o -name '*.png' 2> /dev/null | sort | cksum)
+  state=$(scontrol --oneliner show job "$SLURM_JOB_ID" | sed -nE 's/.* JobState=([^ ]*) Reason=([^ ]*) .*/\1 \2/p')
+  case $state in
+    RUNNING*|*TimeLimit) ;;
+    *) echo "Slurm is ending the job already ($state): not put back into the queue from here" && return ;;
+  esac
+  mkdir -p "$1" "$CACHE"
+  files=$(find -L "$1" "$CACHE" -name '*.h5' -o -name '*.png' | sort | cksum)
   if [ -e "$note" ]; then read -r idle before < "$note"; fi
   if [ "$files" = "$before" ]; then idle=$((idle + 1)); else idle=0; fi
   if [ "$idle" -ge "$MAX_IDLE_RESTARTS" ]; then
@@ -53,7 +55,6 @@ requeue() {
     rm -f "$note"
     return
   fi
-  mkdir -p "$1"
   echo "$idle $files" > "$note"
   echo "put back into the queue"
   scontrol requeue "$SLURM_JOB_ID"

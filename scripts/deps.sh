@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the program is built from: `deps.sh report` says what is there, `deps.sh install` installs what is not.
+# What the program is built from: `deps.sh report` says what is there, `deps.sh install` installs what is not;
+# `deps.sh install slurm` installs what only the tests under Slurm need.
 #
 # Libraries in unusual places are found through PKG_CONFIG_PATH (those with a .pc file), CPATH and LIBRARY_PATH.
 set -euo pipefail
@@ -25,6 +26,10 @@ doctest|doctest-dev|header:doctest/doctest.h|tests
 h5diff|hdf5-tools|command:h5diff|tests that compare checkpoints
 NumPy|python3-numpy|python:numpy|(optional) how many pictures of the demo match their captions
 Pillow|python3-pil|python:PIL|(optional) the same'
+
+slurm='Slurm|slurm-wlm|command:slurmctld|tests of the job scripts
+Slurm plugins|slurm-wlm-basic-plugins|command:slurmctld|PMIx among them
+munge|munge|command:munged|authenticates to Slurm'
 
 # The first of the headers that the compiler finds decides; one run of the preprocessor answers for all of them.
 find_headers() {
@@ -121,9 +126,10 @@ install() {
   [ -z "$packages" ] || { echo "Still not found after installing: $packages" >&2; return 1; }
 }
 
+[ "${2:-}" != slurm ] || table=$slurm
 headers=$(find_headers)
 case ${1:-} in
   report) report ;;
   install) install ;;
-  *) echo "usage: $0 report|install" >&2; exit 2 ;;
+  *) echo "usage: $0 report|install [slurm]" >&2; exit 2 ;;
 esac

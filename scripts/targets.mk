@@ -1,5 +1,5 @@
 # Targets that start a make of their own after `deps`, so that it sees what has just been installed.
-.PHONY: demo check check-long check-diffusers bench gpu-check gpu-bench kernel-table lint format clean install help
+.PHONY: demo check check-slurm check-long check-diffusers bench gpu-check gpu-bench kernel-table lint format clean install help
 
 # As many jobs as cores, unless the caller chose a number.
 JOBS   ?= $(shell nproc)
@@ -11,6 +11,9 @@ demo: deps ## distil the embedded teacher with two ranks; DEMO_MINUTES=N for a l
 check: deps ## build and run all tests
 	$(submake) all tests
 	@scripts/check.sh
+check-slurm: deps ## the job scripts on a private Slurm (as root; installs it), part of check
+	$(submake) all
+	@tests/slurm/jobs.sh || { [ $$? = 77 ] && echo "check-slurm: skipped, nothing was tested"; }
 check-long: deps ## the longer test campaigns
 	$(submake) all tests $(BIN)/simt_tests_asan $(BIN)/simt_tests_tsan
 	@scripts/check.sh --long

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The job scripts, unchanged, on a private Slurm: whatever stops a run, it ends where an undisturbed one ends.
+source "$(dirname "$0")/../lib.sh"
+source tests/slurm/slurm.sh
+slurm_start
+source tests/slurm/drive.sh
+train=jobs/train_one_node.sbatch
+
+submit whole $train -- "${options[@]}"
+follow whole
+check "whole: an undisturbed run" job_is whole JobState COMPLETED
+check "whole: knows when its time ends" said whole "this job's time ends in [45].*; the run saves and stops 2 min before"
+
+# All at the same time, as most of it is waiting. A job is held while something happens to it.
+signal() {  # --signal before the time limit, which reaches the batch script alone
+  submit signal $train --time=1 --signal=B:USR1@20 -- "${options[@]}" --time_margin 0
+  hold signal
+  wait_until signalled signal
+  go_on signal
+  follow signal
+}
+margin() {  # --time_margin, with mpirun in the batch script
+  LAUNCHER=mpirun submit margin $train --time=1 --signal=B:USR1@0 -- "${options[@]}" --time_margin 0.7
+  hold margin
+  sleep 16
+  go_on margin
+  follow margin
+}
+requeue() {
+  submit requeue $train -- "${options[@]}"
+  hold requeue
+  scontrol requeue "$(id requeue)"
+  follow requeue
+}
+cancel() {
+  submit cancel $train -- "${options[@]}"
+  hold cancel
+  scancel "$(id cancel)"
+  follow cancel
+  cp "$work/cancel.id" "$work/cancelled.id"
+  sleep 8  # longer than it takes to come back from the queue
+  job_field "$(id cancel)" JobState > "$work/cancelled.state"
+  mv "$work/cancel.log" "$work/cancelled.log"
+  submit cancel $train -- "${options[@]}"
+  follow cancel
+}
+preempt() {  # a job of a higher partition wants the node
+  submit preempt $train --partition=low --exclusive -- "${options[@]}"
+  hold preempt
+  MODEL=data/tiny-wan PROMPTS=$work/few.txt PICTURES=$work/higher submit higher jobs/sample.sbatch --partition=high \
+    --exclusive -- --steps 2
+  follow higher
+  follow preempt
+}
+nodes() {  # two nodes of one rank each
+  OMPI_MCA_btl_tcp_if_include=lo submit nodes jobs/train_many_nodes.sbatch --partition=pair --nodes=2 --ntasks-per-node=1 -- "${options[@]}"
+  follow nodes
+}
+idle() {  # a program that never gets on is not restarted for ever
+  mkdir -p "$work/idle_root/bin"
+  cp -r jobs "$work/idle_root"
+  printf '#!/bin/sh\nexit 85\n' > "$work/idle_root/bin/wandistill"
+  chmod +x "$work/idle_root/bin/wandistill"
+  (work=$PWD/$work && cd "$work/idle_root" && MAX_IDLE_RESTARTS=1 submit idle $train)
+  follow idle
+}
+prompts 2 > /dev/null && mv "$work/prompts_2.txt" "$work/few.txt"
+for scenario in signal margin requeue cancel preempt nodes idle; do
+  $scenario > "$work/$scenario.driver" 2>&1 &
+done
+wait
+
+for scenario in signal margin requeue cancel preempt; do disturbed $scenario; done
+for scenario in signal requeue preempt; do restarted $scenario; done
+check "signal: the job itself asked for it" said signal "^put back into the queue"
+check "margin: stopped for that reason" said margin "^stopped before the job's time ends after a checkpoint"
+check "margin: put back into the queue" said margin "^put back into the queue"
+check "requeue: not asked for twice" said requeue "not put back into the queue from here"
+check "cancel: stayed cancelled" grep -q CANCELLED "$work/cancelled.state"
+check "cancel: saved before" said cancelled "^stopped by a signal after a checkpoint"
+check "preempt: the higher job ran meanwhile" job_is higher JobState COMPLETED
+check "preempt: its pictures" test -s "$work/higher/rank_1_sample_00.png"
+well nodes
+same_as_whole nodes
+check "idle: ended" job_is idle ExitCode 85:0
+check "idle: restarted so long as allowed" job_is idle Restarts 1
+check "idle: said why no longer" said idle "not put back into the queue: 1 restarts brought nothing new"
+
+srun --mpi=none --ntasks=2 bin/wandistill inspect data/tiny-wan > "$work/none.log" 2>&1
+check "srun without PMIx is refused" test $? = 1
+check "... by name, once" test "$(grep -c "2 processes were started, but each .* srun --mpi=pmix" "$work/none.log")" = 1
+finish
