@@ -17,14 +17,23 @@ run_job() {
   export OMPI_MCA_mpi_yield_when_idle=1  # while ranks wait they leave the core to those that compute
   case $LAUNCHER in
     srun) launch=(srun --mpi="$SRUN_MPI" --cpus-per-task="$OMP_NUM_THREADS") ;;
-    mpirun) launch=(mpirun --bind-to none) ;;
+    mpirun)
+      launch=(mpirun --bind-to none)
+      # mpirun and its daemons answer SIGTERM by killing the ranks within two seconds, too soon for a checkpoint. So they
+      # do not get to see it, but the ranks do. (Where env is older than coreutils 8.31 there is no such protection.)
+      if env --block-signal=TERM true 2> /dev/null; then
+        launch=(env --block-signal=TERM "${launch[@]}")
+        export OMPI_MCA_orte_launch_agent="env --block-signal=TERM orted"
+      fi
+      ;;
     *) echo "jobs/site.sh: LAUNCHER is '$LAUNCHER'; expected srun or mpirun" >&2 && return 2 ;;
   esac
 
-  # Signals that reach this script alone (#SBATCH --signal=B:...) are passed on, as USR1: mpirun answers TERM by
-  # killing its ranks within two seconds.
+  # USR1 reaches this script alone (#SBATCH --signal=B:...) and is passed on. TERM does not: Slurm sends it to the ranks
+  # too, and two signals would be a second request.
   step='' interrupted=''
-  trap 'interrupted=1; [ -z "$step" ] || kill -USR1 "$step" 2> /dev/null || true' USR1 TERM
+  trap 'interrupted=1; [ -z "$step" ] || kill -USR1 "$step" 2> /dev/null || true' USR1
+  trap interrupted=1 TERM
   "${launch[@]}" bin/wandistill "$@" &
   step=$!
   while true; do

@@ -91,9 +91,9 @@ inject() {
   if [ -n "$WANDISTILL_FAULT" ]; then program=$PWD/bin/wandistill_faults; else program=$plain_program; fi
 }
 
-# wait_until COMMAND...: at most a minute.
+# wait_until COMMAND...: at most a minute, or $patience seconds.
 wait_until() {
-  local deadline=$((SECONDS + 60))
+  local deadline=$((SECONDS + ${patience:-60}))
   until "$@" 2> /dev/null; do
     [ $SECONDS -lt $deadline ] || return 1
     sleep 0.02

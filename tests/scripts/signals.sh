@@ -12,9 +12,10 @@ at_step() { [ "$(metric loss "$work/$1/metrics.jsonl" | wc -l)" -ge "$2" ]; }
 trains "an undisturbed run" 2 whole "${options[@]}"
 start_train 2 twice "${options[@]}"
 wait_until at_step twice 2
-kill -USR1 "$(cat "$work/twice.pid.0")"
+rank=$(cat "$work/twice.pid.0")
+kill -CONT "$rank" && kill -USR1 "$rank" && kill -TERM "$rank"
 wait $job
-check "a first signal: exit code 85" test $? = 85
+check "a first request, here by three signals: exit code 85" test $? = 85
 WANDISTILL_FAULT=step:1:600 start_train 2 twice "${options[@]}"
 wait_until grep -q "still waiting for rank 1" "$work/twice.log"
 saved twice > "$work/saved"

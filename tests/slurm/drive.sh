@@ -9,10 +9,10 @@ last=step_00000111.h5
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
 unset OMP_NUM_THREADS ${!SBATCH_*} ${!SLURM_JOB*}
 
-# submit NAME SCRIPT [sbatch's options] [-- the job's arguments]: two tasks; output into $work/NAME, log in
+# submit NAME SCRIPT [sbatch's options] [-- the job's arguments]: two tasks, or $tasks; output into $work/NAME, log in
 # $work/NAME.log, the job's id in $work/NAME.id.
 submit() {
-  local name=$1 script=$2 sbatch=(--parsable --ntasks-per-node=2 --cpus-per-task=1 --time=5)
+  local name=$1 script=$2 sbatch=(--parsable --ntasks-per-node="${tasks:-2}" --cpus-per-task=1 --time=5)
   shift 2
   while [ $# -gt 0 ] && [ "$1" != -- ]; do sbatch+=("$1") && shift; done
   OUTPUT=$work/$name sbatch "${sbatch[@]}" --output="$work/$name.log" "$script" "${@:2}" > "$work/$name.id"
@@ -28,10 +28,10 @@ ranks() {
 }
 trained() { [ "$(metric loss "$work/$1/metrics.jsonl" | wc -l)" -ge "$2" ]; }
 
-# hold NAME: from its 12th step on the job's ranks stand still, until a SIGCONT: ours, or the one that Slurm sends before
+# hold NAME [STEP]: from its 12th step on, or this one, the job's ranks stand still, until a SIGCONT: ours, or the one that Slurm sends before
 # SIGTERM.
 hold() {
-  wait_until trained "$1" 12
+  wait_until trained "$1" "${2:-12}"
   kill -STOP $(ranks "$1")
   metric loss "$work/$1/metrics.jsonl" | wc -l > "$work/$1.held"
 }
