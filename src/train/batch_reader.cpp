@@ -4,8 +4,9 @@
 
 namespace wandistill {
 
-BatchReader::~BatchReader() {
-  if (next_.valid()) next_.wait();
+void BatchReader::drop() {
+  if (next_.valid()) next_.wait();  // what goes wrong with a batch that nobody wants is nobody's error
+  next_ = {};
 }
 
 TrainingBatch BatchReader::read(const BatchRequest& request) const {
@@ -21,10 +22,8 @@ void BatchReader::ahead(BatchRequest request) {
 }
 
 TrainingBatch BatchReader::take(const BatchRequest& request) {
-  if (!next_.valid()) return read(request);
-  if (requested_ == request) return next_.get();
-  next_.wait();  // what went wrong with a batch that nobody wants is nobody's error
-  next_ = {};
+  if (next_.valid() && requested_ == request) return next_.get();
+  drop();
   return read(request);
 }
 

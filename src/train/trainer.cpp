@@ -299,6 +299,7 @@ StepResult Trainer::step() {
 }
 
 ValidationResult Trainer::validate() {
+  reader_.drop();
   const Stage stage("validation");
   // Sums of squared error and of squared target: all, high noise, low noise, five bins.
   std::array<double, 16> sums{};
