@@ -11,8 +11,10 @@ source jobs/site.sh
 # run_job FOLDER ARGUMENTS...: `wandistill ARGUMENTS...` on all tasks of the job. Exit code 85 says that it stopped
 # before its end but can go on: then the job is put back into the queue. FOLDER: where its progress is seen.
 run_job() {
-  local folder=$1 step code interrupted launch
+  local folder=$1 started=$1/started_$SLURM_JOB_ID step code interrupted launch
   shift
+  mkdir -p "$folder"
+  rm -f "$started"
   export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
   export OMPI_MCA_mpi_yield_when_idle=1  # while ranks wait they leave the core to those that compute
   case $LAUNCHER in
@@ -34,7 +36,7 @@ run_job() {
   step='' interrupted=''
   trap 'interrupted=1; [ -z "$step" ] || kill -USR1 "$step" 2> /dev/null || true' USR1
   trap interrupted=1 TERM
-  "${launch[@]}" bin/wandistill "$@" &
+  "${launch[@]}" bash -c ': > "$0" && exec "$@"' "$started" bin/wandistill "$@" &
   step=$!
   while true; do
     wait "$step" && code=0 || code=$?
@@ -42,6 +44,11 @@ run_job() {
     interrupted=''
   done
   step=''
+  if [ ! -e "$started" ] && [ "$code" = 0 ]; then  # srun (22.05) where Slurm cannot start the tasks
+    echo "$LAUNCHER ended without an error, but started nothing" >&2
+    code=1
+  fi
+  rm -f "$started"
   if [ "$code" = 85 ]; then requeue "$folder"; else rm -f "$folder/requeue_$SLURM_JOB_ID"; fi
   return "$code"
 }
@@ -55,7 +62,7 @@ requeue() {
     RUNNING*|*TimeLimit) ;;
     *) echo "Slurm is ending the job already ($state): not put back into the queue from here" && return ;;
   esac
-  mkdir -p "$1" "$CACHE"
+  mkdir -p "$CACHE"
   files=$(find -L "$1" "$CACHE" -name '*.h5' -o -name '*.png' | sort | cksum)
   if [ -e "$note" ]; then read -r idle before < "$note"; fi
   if [ "$files" = "$before" ]; then idle=$((idle + 1)); else idle=0; fi

@@ -32,8 +32,7 @@ often() {
 processes() {
   local file pid parent
   for file in /proc/[0-9]*/environ; do
-    tr '\0' '\n' < "$file" 2> /dev/null | grep -qx "SLURM_JOB_ID=$(id "$1")" || continue
-    tr '\0' '\n' < "$file" 2> /dev/null | grep -qx "SLURM_CONF=$SLURM_CONF" || continue
+    grep -zqx "SLURM_JOB_ID=$(id "$1")" "$file" 2> /dev/null && grep -zqx "SLURM_CONF=$SLURM_CONF" "$file" || continue
     pid=$(basename "$(dirname "$file")")
     parent=$(ps -o ppid= -p "$pid")
     echo "$pid"
@@ -45,6 +44,7 @@ node() {  # its node dies
   hold node 45
   kill -KILL $(cat "$slurm/slurmd_w3.pid") $(processes node)
   scontrol update NodeName=w3 State=DOWN Reason=test  # as Slurm itself does after SlurmdTimeout
+  rm -rf "$slurm"/w3/*pmix*                           # as its restart does
   env -i PATH="$PATH" SLURM_CONF="$SLURM_CONF" slurmd -f "$SLURM_CONF" -N w3
   follow node
 }

@@ -1,5 +1,7 @@
 # To be sourced, after tests/slurm/slurm.sh: jobs that are submitted, disturbed and followed to their end.
 
+patience=120  # seconds for what Slurm does in its own time
+
 # The same training in every job: 146 samples, 37 steps per epoch. It takes a second or two, and waits where it is held.
 prompts 80 > /dev/null
 export PROMPTS=$work/prompts_80.txt CACHE=$work/cache

@@ -13,7 +13,7 @@ check "whole: knows when its time ends" said whole "this job's time ends in [45]
 
 # All at the same time, as most of it is waiting. A job is held while something happens to it.
 signal() {  # --signal before the time limit, which reaches the batch script alone
-  submit signal $train --time=1 --signal=B:USR1@20 -- "${options[@]}" --time_margin 0
+  submit signal $train --time=1 --signal=B:USR1@10 -- "${options[@]}" --time_margin 0
   hold signal
   wait_until signalled signal
   go_on signal
@@ -64,10 +64,20 @@ idle() {  # a program that never gets on is not restarted for ever
   (work=$PWD/$work && cd "$work/idle_root" && MAX_IDLE_RESTARTS=1 submit idle $train)
   follow idle
 }
+unstarted() {  # Slurm cannot start the tasks, here as a folder of theirs exists already; srun says nothing was wrong
+  submit unstarted $train --hold -- "${options[@]}"
+  mkdir "$slurm/w1/spmix_appdir_0_$(id unstarted).0"
+  scontrol release "$(id unstarted)"
+  follow unstarted
+}
 prompts 2 > /dev/null && mv "$work/prompts_2.txt" "$work/few.txt"
-for scenario in signal margin requeue cancel preempt nodes idle; do
-  $scenario > "$work/$scenario.driver" 2>&1 &
-done
+play() {
+  local scenario
+  for scenario in "$@"; do $scenario > "$work/$scenario.driver" 2>&1 & done
+}
+play signal margin  # these must be held before Slurm's time comes, which is 20 and 18 seconds after their start
+wait_until test -e "$work/signal.held" -a -e "$work/margin.held"
+play requeue cancel preempt nodes idle unstarted
 wait
 
 for scenario in signal margin requeue cancel preempt; do disturbed $scenario; done
@@ -85,6 +95,8 @@ same_as_whole nodes
 check "idle: ended" job_is idle ExitCode 85:0
 check "idle: restarted so long as allowed" job_is idle Restarts 1
 check "idle: said why no longer" said idle "not put back into the queue: 1 restarts brought nothing new"
+check "unstarted: failed" job_is unstarted JobState FAILED
+check "unstarted: says why" said unstarted "srun ended without an error, but started nothing"
 
 srun --mpi=none --ntasks=2 bin/wandistill inspect data/tiny-wan > "$work/none.log" 2>&1
 check "srun without PMIx is refused" test $? = 1
