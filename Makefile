@@ -75,6 +75,7 @@ $(BIN)/wandistill_faults: $(BUILD)/src/cli/main.o $(FAULTS) $(BUILD)/libwandisti
 $(BIN)/golden_check: $(BUILD)/tests/golden/golden_check.o $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/nvtx_recorder.so: tests/nvtx/recorder.cpp $(BUILD)/flags
+	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	@$(CXX) $(CXXFLAGS) $(CUDA_CFLAGS) -MF $(BUILD)/nvtx_recorder.d -fPIC -shared $< -o $@
 $(BIN)/unit_tests: $(call obj,$(UNIT_SRC)) $(FAULTS) $(BUILD)/libwandistill.a
