@@ -7,6 +7,7 @@ source jobs/site.sh
 : "${PROMPTS:=data/prompts_shapes.txt}"
 : "${OUTPUT:=run}"
 : "${CACHE:=$OUTPUT/cache}"
+: "${TEACHER_OPTIONS:=}"  # as in "--teacher_steps 10 --guidance 5"; a cache is for one setting of them
 
 # run_job FOLDER ARGUMENTS...: `wandistill ARGUMENTS...` on all tasks of the job. Exit code 85 says that it stopped
 # before its end but can go on: then the job is put back into the queue. FOLDER: where its progress is seen.

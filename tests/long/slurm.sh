@@ -22,7 +22,10 @@ often() {
   submit often $train -- "${options[@]}"
   for step in 12 30 60 90; do
     hold often $step
-    scontrol requeue "$(id often)"
+    case $step in
+      12 | 60) scontrol requeue "$(id often)" ;;
+      *) scancel --signal=TERM "$(id often)" && sleep 2 && go_on often ;;
+    esac
     wait_until job_is often JobState PENDING
   done
   echo 12 > "$work/often.held"

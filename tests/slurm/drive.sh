@@ -4,8 +4,8 @@ patience=120  # seconds for what Slurm does in its own time
 
 # The same training in every job: 146 samples, 37 steps per epoch. It takes a second or two, and waits where it is held.
 prompts 80 > /dev/null
-export PROMPTS=$work/prompts_80.txt CACHE=$work/cache
-options=(--teacher_steps 2 --batch_size 4 --validation_fraction 0.08 --num_epochs 3 --keep_checkpoints 9 --sample_steps 2)
+export PROMPTS=$work/prompts_80.txt CACHE=$work/cache TEACHER_OPTIONS="--teacher_steps 2"
+options=(--batch_size 4 --validation_fraction 0.08 --num_epochs 3 --keep_checkpoints 9 --sample_steps 2)
 last=step_00000111.h5
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_vader_single_copy_mechanism=none

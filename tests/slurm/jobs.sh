@@ -6,21 +6,20 @@ slurm_start
 source tests/slurm/drive.sh
 train=jobs/train_one_node.sbatch
 
-submit whole $train -- "${options[@]}"
-follow whole
-check "whole: an undisturbed run" job_is whole JobState COMPLETED
-check "whole: knows when its time ends" said whole "this job's time ends in [45].*; the run saves and stops 2 min before"
-
 # All at the same time, as most of it is waiting. A job is held while something happens to it.
+whole() {  # an undisturbed run
+  submit whole $train -- "${options[@]}"
+  follow whole
+}
 signal() {  # --signal before the time limit, which reaches the batch script alone
-  submit signal $train --time=1 --signal=B:USR1@10 -- "${options[@]}" --time_margin 0
+  CACHE=$work/signal_cache submit signal $train --time=1 --signal=B:USR1@10 -- "${options[@]}" --time_margin 0
   hold signal
   wait_until signalled signal
   go_on signal
   follow signal
 }
 margin() {  # --time_margin, with mpirun in the batch script
-  LAUNCHER=mpirun submit margin $train --time=1 --signal=B:USR1@0 -- "${options[@]}" --time_margin 0.7
+  LAUNCHER=mpirun CACHE=$work/margin_cache submit margin $train --time=1 --signal=B:USR1@0 -- "${options[@]}" --time_margin 0.7
   hold margin
   sleep 16
   go_on margin
@@ -56,13 +55,23 @@ nodes() {  # two nodes of one rank each
   OMPI_MCA_btl_tcp_if_include=lo submit nodes jobs/train_many_nodes.sbatch --partition=pair --nodes=2 --ntasks-per-node=1 -- "${options[@]}"
   follow nodes
 }
+# other_program NAME TEXT: the jobs in $work/NAME, with a shell script in the program's place.
+other_program() {
+  mkdir -p "$work/$1/bin"
+  cp -r jobs "$work/$1"
+  printf '#!/bin/sh\n%s\n' "$2" > "$work/$1/bin/wandistill"
+  chmod +x "$work/$1/bin/wandistill"
+}
 idle() {  # a program that never gets on is not restarted for ever
-  mkdir -p "$work/idle_root/bin"
-  cp -r jobs "$work/idle_root"
-  printf '#!/bin/sh\nexit 85\n' > "$work/idle_root/bin/wandistill"
-  chmod +x "$work/idle_root/bin/wandistill"
+  other_program idle_root 'exit 85'
   (work=$PWD/$work && cd "$work/idle_root" && MAX_IDLE_RESTARTS=1 submit idle $train)
   follow idle
+}
+chain() {  # the cache stage as an array, and the training after all of it
+  other_program chain_root 'sleep 1; [ "$SLURM_PROCID" != 0 ] || echo "$1 $SLURM_NTASKS ${SLURM_ARRAY_TASK_ID:-none}" >> order'
+  SBATCH_TIMELIMIT=5 OUTPUT=out CACHE=out/cache bash "$work/chain_root/jobs/cache_then_train.sh" --num_epochs 7 > "$work/chain.log"
+  sed -nE 's/.*training, .*: job ([0-9]*)$/\1/p' "$work/chain.log" > "$work/chain.id"
+  follow chain
 }
 unstarted() {  # Slurm cannot start the tasks, here as a folder of theirs exists already; srun says nothing was wrong
   submit unstarted $train --hold -- "${options[@]}"
@@ -77,9 +86,12 @@ play() {
 }
 play signal margin  # these must be held before Slurm's time comes, which is 20 and 18 seconds after their start
 wait_until test -e "$work/signal.held" -a -e "$work/margin.held"
-play requeue cancel preempt nodes idle unstarted
+whole
+play requeue cancel preempt nodes idle unstarted chain
 wait
 
+well whole
+check "whole: knows when its time ends" said whole "this job's time ends in [45].*; the run saves and stops 2 min before"
 for scenario in signal margin requeue cancel preempt; do disturbed $scenario; done
 for scenario in signal requeue preempt; do restarted $scenario; done
 check "signal: the job itself asked for it" said signal "^put back into the queue"
@@ -97,6 +109,10 @@ check "idle: restarted so long as allowed" job_is idle Restarts 1
 check "idle: said why no longer" said idle "not put back into the queue: 1 restarts brought nothing new"
 check "unstarted: failed" job_is unstarted JobState FAILED
 check "unstarted: says why" said unstarted "srun ended without an error, but started nothing"
+check "chain: ended" job_is chain JobState COMPLETED
+check "chain: four cache jobs of four ranks, then one training" \
+  diff <(echo "cache 4 0,cache 4 1,cache 4 2,cache 4 3,train 4 none" | tr , '\n') \
+  <(head -n 4 "$work/chain_root/order" | sort && tail -n +5 "$work/chain_root/order")
 
 srun --mpi=none --ntasks=2 bin/wandistill inspect data/tiny-wan > "$work/none.log" 2>&1
 check "srun without PMIx is refused" test $? = 1

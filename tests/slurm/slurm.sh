@@ -84,7 +84,7 @@ InactiveLimit=0
 MessageTimeout=20
 END
   for i in 1 2 3 4; do
-    echo "NodeName=w$i NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((base + i)) CPUs=16 State=UNKNOWN"
+    echo "NodeName=w$i NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((base + i)) CPUs=64 State=UNKNOWN"
   done >> "$slurm/slurm.conf"
   cat >> "$slurm/slurm.conf" << END
 PartitionName=main Nodes=w1 Default=YES State=UP
