@@ -18,6 +18,15 @@ slurm_start() {
   fi
   slurm=$(mktemp -d "${TMPDIR:-/tmp}/wandistill_slurm.XXXX")  # sockets need short names
   trap slurm_stop EXIT
+  # And should this script be killed: in a process group of its own, which `timeout` does not reach.
+  set -m
+  (
+    trap '' TERM INT HUP
+    while kill -0 $$; do sleep 0.5; done
+    slurm_stop
+  ) < /dev/null > /dev/null 2>&1 &
+  disown
+  set +m
   chmod 755 "$slurm"
   mkdir "$slurm"/{state,log,munge,w1,w2,w3,w4}
   chmod 700 "$slurm/munge"
@@ -110,20 +119,20 @@ nodes_idle() { [ "$(timeout 5 sinfo --noheader --Node --states=idle --format=%N 
 
 # Ends all jobs, then the daemons, by what they wrote into their pid files.
 slurm_stop() {
-  local file pid
-  timeout 10 scancel --full --signal=KILL --state=RUNNING > /dev/null 2>&1
-  timeout 10 scancel --me > /dev/null 2>&1
+  local patience=3 file pids=()
+  [ -d "$slurm" ] || return 0
+  timeout 2 scancel --me > /dev/null 2>&1
+  timeout 2 scancel --me --full --signal=KILL > /dev/null 2>&1
   wait_until no_jobs
-  for file in "$slurm"/slurmd_w?.pid "$slurm/slurmctld.pid" "$slurm/munged.pid"; do
-    [ -s "$file" ] || continue
-    pid=$(cat "$file")
-    case $(cat "/proc/$pid/comm" 2> /dev/null) in slurmd* | slurmctld* | munged*) ;; *) continue ;; esac
-    kill "$pid"
-    wait_until not kill -0 "$pid" || kill -KILL "$pid"
+  for file in "$slurm"/*.pid; do
+    case $(cat "/proc/$(cat "$file")/comm" 2> /dev/null) in slurmd* | slurmctld* | munged*) pids+=("$(cat "$file")") ;; esac
   done
+  kill "${pids[@]}"
+  wait_until ended_all "${pids[@]}" || kill -KILL "${pids[@]}"
   rm -rf "$slurm"
 }
-no_jobs() { [ -z "$(timeout 5 squeue --noheader)" ]; }
+ended_all() { ! kill -0 "$@"; }
+no_jobs() { [ -z "$(timeout 2 squeue --noheader)" ]; }
 
 # job_field ID FIELD: as `scontrol show job` has it.
 job_field() { scontrol --oneliner show job "$1" | sed -nE "s/.* $2=([^ ]*).*/\1/p"; }
