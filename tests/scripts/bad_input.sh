@@ -99,7 +99,12 @@ refused "another guidance than the cache's" 'guidance = 4' --guidance 5 --cache_
 also "... says what to do" "choose another --cache_dir"
 
 # address FILE DATASET: where its first chunk is, or all of it.
-address() { h5ls -v -a "$1/$2" | awk '$1 ~ /^0x/ { print $3; exit } $1 == "Address:" { print $2; exit }'; }
+address() {
+  h5ls -v -a "$1/$2" | awk '
+    $1 == "Address:" { at = $2 }  # of a dataset in chunks: their index
+    $1 ~ /^0x/ { at = $3; exit }
+    END { print at }'
+}
 shard=shard_rank_0_0000.h5
 cp -r "$work/cache" "$work/cache_cut" && truncate -s -500 "$work/cache_cut/$shard"
 refused "a truncated cache shard" "$work/cache_cut/$shard" --cache_dir "$work/cache_cut"
