@@ -36,9 +36,7 @@ class ShardBuilder {
            const std::function<bool()>& stop) {
     const Stage stage("teacher");
     const int64_t B = int64_t(items.size()), first = count();
-    latents_.resize(size_t((first + B) * points_ * size_));
-    velocities_.resize(latents_.size());
-    x0_.resize(size_t((first + B) * size_));
+    resize(first + B);
     std::vector<float> x(size_t(B * size_));
     std::vector<const TextEmbedding*> text;
     for (int64_t b = 0; b < B; ++b) {
@@ -63,8 +61,10 @@ class ShardBuilder {
       }
       return !stop();
     };
-    if (!sample_latents(velocity, sampling, text, picture_[1], picture_[2], x.data(), compute, keep))
+    if (!sample_latents(velocity, sampling, text, picture_[1], picture_[2], x.data(), compute, keep)) {
+      resize(first);
       return false;
+    }
     for (float value : x)
       if (!(std::abs(value) < 1e6f))
         fail("the teacher's latents are not finite for one of the prompts '", items.front().prompt,
@@ -116,6 +116,13 @@ class ShardBuilder {
   }
 
  private:
+  /// For so many trajectories.
+  void resize(int64_t n) {
+    latents_.resize(size_t(n * points_ * size_));
+    velocities_.resize(latents_.size());
+    x0_.resize(size_t(n * size_));
+  }
+
   fs::path folder_;
   int rank_;
   Json settings_;
