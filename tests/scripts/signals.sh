@@ -16,7 +16,9 @@ rank=$(cat "$work/twice.pid.0")
 kill -CONT "$rank" && kill -USR1 "$rank" && kill -TERM "$rank"
 wait $job
 check "a first request, here by three signals: exit code 85" test $? = 85
-WANDISTILL_FAULT=step:1:600 start_train 2 twice "${options[@]}"
+inject delay:denoising:rank=1:seconds=600
+start_train 2 twice "${options[@]}"
+inject
 wait_until grep -q "still waiting for rank 1" "$work/twice.log"
 saved twice > "$work/saved"
 while kill -USR1 "$(cat "$work/twice.pid.1")" 2> /dev/null; do sleep 1.5; done
