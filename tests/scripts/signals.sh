@@ -58,7 +58,9 @@ check "... that says how much there is" says "job's time ends in 1.5 min, and --
 check "... not with a smaller margin" sample 0 --steps 1 --time_margin 0.1
 check "... which is said" says "the run saves and stops 0.1 min before"
 squeue_says 'echo 0:04'
-WANDISTILL_FAULT=step:0:0.2 check "the margin before the end: exit code 85" sample 85 --steps 3000 --time_margin 0.05
+inject delay:denoising:rank=0:seconds=0.2
+check "the margin before the end: exit code 85" sample 85 --steps 3000 --time_margin 0.05
+inject
 squeue_says 'echo UNLIMITED'
 check "no time limit: nothing is said of it" sample 0 --steps 1
 check "..." not says "job's time"
