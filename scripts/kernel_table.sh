@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A table of what the compiler made of every CUDA kernel: registers, spilled bytes, static shared memory (from ptxas's
-# notes, which make keeps beside the objects), and how many tensor-core instructions it has (from the machine code).
+# notes, which make keeps beside the objects), and how many of these instructions it has (from the machine code): HMMA,
+# HGMMA (tensor cores, by warp and by warpgroup), UTMALDG (bulk copies of boxes).
 # usage: kernel_table.sh [OBJECT.cuda.o ...]; CUOBJDUMP names the tool. Exit code 1 if a kernel spills.
 set -euo pipefail
 cuobjdump=${CUOBJDUMP:-cuobjdump}
@@ -15,7 +16,8 @@ instructions() {
     /Function :/ { name = $NF }
     / [U]?HMMA\./ { mma[name, arch]++; seen[name, arch] = 1 }
     /HGMMA\./ { wgmma[name, arch]++; seen[name, arch] = 1 }
-    END { for (k in seen) { split(k, p, SUBSEP); print p[1], p[2], mma[k] + 0, wgmma[k] + 0 } }'
+    /UTMALDG\./ { tma[name, arch]++; seen[name, arch] = 1 }
+    END { for (k in seen) { split(k, p, SUBSEP); print p[1], p[2], mma[k] + 0, wgmma[k] + 0, tma[k] + 0 } }'
 }
 
 {
@@ -24,14 +26,15 @@ instructions() {
       instructions "$object" | sed 's/^/I /'
       sed 's/^/P /' "${object%.o}.ptxas"
     } | awk -v file="$(basename "$object" .cuda.o)" -v counted="$(command -v "$cuobjdump" || true)" '
-      $1 == "I" { mma[$2, $3] = $4; wgmma[$2, $3] = $5; next }
+      $1 == "I" { mma[$2, $3] = $4; wgmma[$2, $3] = $5; tma[$2, $3] = $6; next }
       /Compiling entry function/ { name = $8; arch = $10; gsub(/\047/, "", name); gsub(/\047/, "", arch) }
       /spill stores/ { spill = $6 + $10 }
       /Used [0-9]+ registers/ {
         shared = 0
         if (match($0, /[0-9]+ bytes smem/)) shared = substr($0, RSTART, RLENGTH) + 0
         match($0, /Used [0-9]+/)
-        print file, arch, substr($0, RSTART + 5, RLENGTH - 5), spill, shared, counted ? mma[name, arch] + 0 : "-", counted ? wgmma[name, arch] + 0 : "-", name
+        found = counted ? (mma[name, arch] + 0) " " (wgmma[name, arch] + 0) " " (tma[name, arch] + 0) : "- - -"
+        print file, arch, substr($0, RSTART + 5, RLENGTH - 5), spill, shared, found, name
       }'
   done
 } | c++filt | awk '
@@ -43,12 +46,12 @@ instructions() {
     return text
   }
   BEGIN {
-    printf "%-22s %-7s %9s %6s %7s %6s %6s  %s\n", "file", "arch", "registers", "spills", "shared", "HMMA", "HGMMA", "kernel"
+    printf "%-24s %-7s %9s %6s %7s %6s %6s %8s  %s\n", "file", "arch", "registers", "spills", "shared", "HMMA", "HGMMA", "UTMALDG", "kernel"
   }
   {
     name = $0
-    for (i = 0; i < 7; ++i) sub(/^[^ ]+ /, "", name)
-    printf "%-22s %-7s %9d %6d %7d %6s %6s  %s\n", $1, $2, $3, $4, $5, $6, $7, shorten(name)
+    for (i = 0; i < 8; ++i) sub(/^[^ ]+ /, "", name)
+    printf "%-24s %-7s %9d %6d %7d %6s %6s %8s  %s\n", $1, $2, $3, $4, $5, $6, $7, $8, shorten(name)
     if ($4 > 0) bad = 1
   }
   END { if (bad) { print "kernel_table.sh: some kernels spill registers" > "/dev/stderr"; exit 1 } }'

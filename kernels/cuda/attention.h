@@ -25,6 +25,11 @@ struct HeadView {
         bias(s.last_key_bias != nullptr ? s.last_key_bias[sample] : 0) {}
 };
 
+/// The forward pass by the kernel for Hopper (attention_forward_hopper.cu); false, and nothing is done, if
+/// that is not for the queue's device or these sizes.
+bool attention_forward_on_hopper(const AttentionShape& shape, const bf16* q, const bf16* k, const bf16* v,
+                                 bf16* out, float* log_sum_exp, const Queue& queue);
+
 template <class... T>
 void require_aligned(const T*... tensors) {
   if (!((reinterpret_cast<uintptr_t>(tensors) % 16 == 0) && ...))

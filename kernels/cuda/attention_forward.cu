@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "kernels/cuda/attention_forward_float.h"
-#include "kernels/cuda/attention_forward_hopper.h"
 #include "kernels/cuda/attention_softmax.h"
 #include "kernels/cuda/fragments.h"
 
@@ -143,8 +142,7 @@ void attention_forward(const AttentionShape& s, const bf16* q, const bf16* k, co
   if (s.head_dim < 16 || s.head_dim > 512 || s.head_dim % 16 != 0)
     fail("attention in bfloat16: head dim ", s.head_dim, " is not supported; a multiple of 16 up to 512 is");
   const auto run = [&](auto* launcher) { launcher(s, q, k, v, out, log_sum_exp, queue); };
-  if (runs_on_hopper(s, queue))
-    return run(s.head_dim == 64 ? launch_forward_hopper<64> : launch_forward_hopper<128>);
+  if (attention_forward_on_hopper(s, q, k, v, out, log_sum_exp, queue)) return;
   switch (s.head_dim) {
     case 16:
       return run(launch_forward<16, 16, 4, 64>);

@@ -9,6 +9,7 @@ namespace wandistill::simt {
 namespace engine {
 
 void issue_copy(void* to, const void* from, bool valid, const Where& where);
+void commit_copies();
 /// Copies of all groups land but of the `pending` last committed.
 void land_copies(int pending);
 
@@ -20,7 +21,7 @@ inline void cp_async16(void* to, const void* from, bool valid,
   engine::issue_copy(to, from, valid, where);
 }
 inline void cp_async_commit() {
-  ++engine::current->copy_group;
+  engine::commit_copies();
 }
 template <int kPending>
 void cp_async_wait() {

@@ -83,6 +83,11 @@ void Block::give_up_threads() {
     IgnoreAccesses::end_all(thread(i).ignore_depth);
     engine::release(end_order_.get());
   }
+  for (void* identity : unit_identities_) {
+    if (!identity) continue;
+    const ActAs as(identity);
+    engine::release(end_order_.get());
+  }
 }
 
 void Block::start_of_launch() {

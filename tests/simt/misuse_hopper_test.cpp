@@ -11,6 +11,13 @@ namespace {
 using simt_test::DeviceSession;
 using simt_test::kSimtCases;
 using simt_test::refused;
+using simt_test::said_by;
+
+#ifdef __SANITIZE_THREAD__
+constexpr bool kRaceChecker = true;
+#else
+constexpr bool kRaceChecker = false;
+#endif
 
 std::string at(int line) {
   return "tests/simt/misuse_hopper_test.cpp:" + std::to_string(line);
@@ -97,6 +104,7 @@ float copied(CopyFault fault, bool early) {
 TEST_CASE("Hopper: a bulk copy lands behind its barrier's wait, or at once; before there is NaN") {
   CHECK(copied(CopyFault::kNone, false) == 3);
   CHECK(copied(CopyFault::kNone, true) == 3);
+  if (kRaceChecker) return;  // who reads early makes a race
   CHECK(std::isnan(copied(CopyFault::kReadEarly, false)));
   CHECK(copied(CopyFault::kReadEarly, true) == 3);
 }
@@ -112,16 +120,17 @@ TEST_CASE("Hopper: bulk copies that are not announced, not awaited, or go nowher
   const std::vector<bf16> tensor(512, to_bf16(3));
   launch(session.queue, 1, 32, 16384, copy_a_box, CopyFault::kNeverAwaited,
          make_tensor_map(tensor.data(), {{64, 1, 64}, {8, 64, 8}}), nullptr);
-  CHECK_THROWS_WITH(session.stream->synchronize(), doctest::Contains("ends with a tma_load in flight"));
+  CHECK(said_by(session).find("ends with a tma_load in flight") != std::string::npos);
 }
 TEST_CASE("Hopper: a phase whose bytes are not expected ends too early") {
+  if (kRaceChecker) return;  // as here
   DeviceSession session(make_simt_device({}));
   const auto tensor = session.upload(std::vector<bf16>(512, to_bf16(3)));
   auto out = session.buffer<float>(1);
   // The wait for the second phase never ends: the bytes count as less than none there.
   launch(session.queue, 1, 32, 16384, copy_a_box, CopyFault::kNoBytes,
          make_tensor_map(tensor.data(), {{64, 1, 64}, {8, 64, 8}}), out.data());
-  CHECK_THROWS_WITH(session.stream->synchronize(), doctest::Contains("deadlock"));
+  CHECK(said_by(session).find("deadlock") != std::string::npos);
 }
 TEST_CASE("Hopper: tensor maps that no GPU takes") {
   alignas(16) bf16 tensor[64] = {};
@@ -193,7 +202,7 @@ TEST_CASE("Hopper: products that break a rule") {
   DeviceSession session(make_simt_device({}));
   auto out = session.buffer<float>(128);
   launch(session.queue, 1, 128, 16384, product_of_ones, ProductFault::kOneWarpLess, out.data());
-  CHECK_THROWS_WITH(session.stream->synchronize(), doctest::Contains("has not issued all the wgmma"));
+  CHECK(said_by(session).find("has not issued all the wgmma") != std::string::npos);
 }
 
 }  // namespace

@@ -12,6 +12,17 @@
 
 namespace wandistill::simt_test {
 
+/// What the device says of what is enqueued; empty: nothing.
+inline std::string said_by(DeviceSession& session) {
+  std::string message;
+  try {
+    session.stream->synchronize();
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  return message;
+}
+
 /// In every order: what the device says of the kernel contains all of these; the device is refused further
 /// work. The kernel has 16 KiB of dynamic shared memory.
 template <class... Parameters>
@@ -21,12 +32,7 @@ void refused(const std::vector<std::string>& texts, unsigned threads, void (*ker
     CAPTURE(c.name);
     DeviceSession session(make_simt_device(c.options), c.threads);
     simt::launch(session.queue, 3, threads, 16384, kernel, arguments...);
-    std::string message;
-    try {
-      session.stream->synchronize();
-    } catch (const Error& error) {
-      message = error.what();
-    }
+    const std::string message = said_by(session);
     for (const std::string& text : texts) {
       CAPTURE(text);
       CAPTURE(message);

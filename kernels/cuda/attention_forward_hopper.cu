@@ -6,8 +6,6 @@
 // Tiles of keys are counted from the sample's end, so that no box reaches behind the tensors, whose number of
 // rows the host does not know. The first tile's missing keys are rows of the sample before, or in front of
 // the tensor (zeros): they are masked, and their values cleared, as infinity times 0 is not 0.
-#pragma once
-
 #include <climits>
 
 #include "kernels/cuda/attention_softmax.h"
@@ -15,13 +13,13 @@
 #include "kernels/cuda/swizzled_tile.h"
 
 namespace wandistill::WD_KERNELS {
+namespace {
 
 template <int kDim>
 struct HopperPlan {
   static constexpr int kGroups = kDim == 64 ? 3 : 2;  // warpgroups with queries
   static constexpr int kRows = 64 * kGroups, kKeys = 128, kStages = 2;
   static constexpr int kConsumers = 128 * kGroups, kThreads = kConsumers + 128;
-  static constexpr int kProducerRegisters = kDim == 64 ? 32 : 24, kConsumerRegisters = kDim == 64 ? 160 : 240;
   static constexpr int kTile = kKeys * kDim;  // elements, as all here
   static constexpr int kAtKeys = kRows * kDim, kAtValues = kAtKeys + kStages * kTile;
   static constexpr size_t kSharedBytes = (kAtValues + kStages * kTile) * sizeof(bf16);
@@ -138,11 +136,6 @@ __device__ __forceinline__ void clear_front(bf16* values, int rows) {
   barrier_sync(1, P::kConsumers);
 }
 
-/// The stage is free as far as this warp is concerned.
-__device__ __forceinline__ void release_stage(uint64_t* empty) {
-  if (threadIdx.x % 32 == 0) mbarrier_arrive(empty);
-}
-
 /// Grid: query tiles, heads, samples.
 template <int kDim>
 __global__ void __launch_bounds__(HopperPlan<kDim>::kThreads, 1)
@@ -174,10 +167,10 @@ __global__ void __launch_bounds__(HopperPlan<kDim>::kThreads, 1)
     // The same in a warp for the compiler to see.
     const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 128, 0);
     if (group == P::kGroups) {
-      setmaxnreg_dec<P::kProducerRegisters>();
+      setmaxnreg_dec<kDim == 64 ? 32 : 24>();
       if (threadIdx.x == P::kConsumers) fetch_for_block<kDim>(map_q, map_k, map_v, head, shared, barriers);
     } else {
-      setmaxnreg_inc<P::kConsumerRegisters>();
+      setmaxnreg_inc<kDim == 64 ? 160 : 240>();
       const uint64_t queries = matrix_descriptor<P::kRows>(shared) + matrix_offset<P::kRows>(group * 64, 0);
       const uint64_t keys = matrix_descriptor<kKeys>(shared + P::kAtKeys),
                      values = matrix_descriptor<kKeys>(shared + P::kAtValues);
@@ -189,6 +182,10 @@ __global__ void __launch_bounds__(HopperPlan<kDim>::kThreads, 1)
       const auto take_turn = [&] { barrier_sync(2 + group, 256); };
       const auto pass_turn = [&] { barrier_arrive(2 + (group + 1) % P::kGroups, 256); };
       if (group == P::kGroups - 1) pass_turn();
+      // The stage is free as far as this warp is concerned.
+      const auto release_stage = [](uint64_t* empty) {
+        if (threadIdx.x % 32 == 0) mbarrier_arrive(empty);
+      };
       const float scale = shape.scale * kLog2E;
       const int last = head.tiles - 1;
       Accumulator<kDim> acc;
@@ -233,13 +230,6 @@ __global__ void __launch_bounds__(HopperPlan<kDim>::kThreads, 1)
   }
 }
 
-/// Whether the kernel is for this device and these sizes.
-inline bool runs_on_hopper(const AttentionShape& s, const Queue& queue) {
-  return (s.head_dim == 64 || s.head_dim == 128) && s.batch * s.queries * s.heads > 0 &&
-         s.batch * (s.queries > s.max_keys ? s.queries : s.max_keys) < INT_MAX / 2 &&
-         compute_capability(queue) == 90;
-}
-
 template <int kDim>
 void launch_forward_hopper(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, bf16* out,
                            float* log_sum_exp, const Queue& queue) {
@@ -253,6 +243,19 @@ void launch_forward_hopper(const AttentionShape& s, const bf16* q, const bf16* k
   launch(queue, grid, P::kThreads, P::kSharedBytes, attention_forward_hopper_kernel<kDim>,
          map(q, s.batch * s.queries, P::kRows), map(k, s.batch * s.max_keys, P::kKeys),
          map(v, s.batch * s.max_keys, P::kKeys), s, out, log_sum_exp);
+}
+
+}  // namespace
+
+bool attention_forward_on_hopper(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v,
+                                 bf16* out, float* log_sum_exp, const Queue& queue) {
+  const int64_t rows = s.batch * (s.queries > s.max_keys ? s.queries : s.max_keys);
+  if (compute_capability(queue) != 90 || (s.head_dim != 64 && s.head_dim != 128) || rows >= INT_MAX / 2 ||
+      s.batch * s.queries * s.heads == 0)
+    return false;
+  const auto launcher = s.head_dim == 64 ? launch_forward_hopper<64> : launch_forward_hopper<128>;
+  launcher(s, q, k, v, out, log_sum_exp, queue);
+  return true;
 }
 
 }  // namespace wandistill::WD_KERNELS
