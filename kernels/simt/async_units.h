@@ -67,6 +67,7 @@ struct SharedOperand {
 struct WarpAccumulator {
   float* at[32];  // per lane
   int columns;
+  bool fenced = true;  // in all lanes
   int unfinished = 0;  // products
   std::vector<float> values;
 };

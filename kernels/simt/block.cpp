@@ -185,19 +185,18 @@ void Block::make_ready(Thread& thread) {
   ready_[static_cast<size_t>((first_ready_ + ready_count_++) % count_)] = &thread;
 }
 
-/// Copies come as late as they may, when no thread can go on, or at any time.
-void Block::let_a_copy_land() {
+/// Copies come as late as they may, when no thread can go on; in random order now and then before.
+void Block::let_copies_land() {
   if (!async_) return;
   IgnoreAccesses ignore(current->ignore_depth);
-  const auto flying = [this] { return static_cast<int>(async_->copies.size()); };
-  if (options->order == SimtOrder::kRandom && flying() && random_.below(8) == 0)
-    land_a_copy(*this, static_cast<size_t>(random_.below(flying())));
-  while (ready_count_ == 0 && flying())
-    land_a_copy(*this, options->order == SimtOrder::kReverse ? static_cast<size_t>(flying() - 1) : 0);
+  const bool random = options->order == SimtOrder::kRandom;
+  while (!async_->copies.empty() && (ready_count_ == 0 || (random && random_.below(1024) == 0)))
+    land_a_copy(*this,
+                random ? static_cast<size_t>(random_.below(static_cast<int>(async_->copies.size()))) : 0);
 }
 
 Thread* Block::next() {
-  let_a_copy_land();
+  let_copies_land();
   if (ready_count_ == 0) return nullptr;
   int pick = 0;
   if (options->order == SimtOrder::kReverse) pick = ready_count_ - 1;

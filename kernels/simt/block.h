@@ -178,7 +178,7 @@ class Block {
   [[noreturn]] void leave();
   void release_barrier_if_full();
   Thread* next();
-  void let_a_copy_land();
+  void let_copies_land();
   std::string describe_threads();
 
   Fiber host_;

@@ -108,7 +108,7 @@ void compute(WarpProduct& product) {
   if (!inside)
     current->block->fail("wgmma: a tile that is not in dynamic shared memory, behind", current->where);
   float* sums = product.sums->values.data();
-  if (!product.accumulate) std::fill_n(sums, kRows * columns, 0.0f);
+  if (!product.accumulate) std::fill_n(sums, kRows * columns, product.sums->fenced ? 0 : NAN);
   for (int row = 0; row < kRows; ++row)
     for (int k = 0; k < kK; ++k)
       for (int column = 0; column < columns; ++column)
@@ -127,6 +127,7 @@ WarpAccumulator& accumulator_of(const LaneProduct (&lanes)[32]) {
   for (int lane = 0; lane < 32; ++lane) {
     made.at[lane] = lanes[lane].sums;
     const std::byte* fenced = fenced_values(lane, lanes[lane].sums);
+    made.fenced = made.fenced && fenced;
     for (int i = 0; i < columns / 2 && fenced; ++i)
       std::memcpy(&made.values[static_cast<size_t>(row_of(lane, i) * columns + column_of(lane, i))],
                   fenced + static_cast<size_t>(i) * sizeof(float), sizeof(float));

@@ -166,7 +166,7 @@ __global__ void product_of_ones(ProductFault fault, float* out) {
   float sums[8][4] = {};
   if (fault == ProductFault::kOneWarpLess && thread >= 96) return;
   if (fault != ProductFault::kNoFence) wgmma_fence(sums);
-  wgmma<Major::kK, Major::kK>(sums, matrix, matrix, true);
+  wgmma<Major::kK, Major::kK>(sums, matrix, matrix, fault != ProductFault::kNoFence);
   wgmma_commit();
   if (fault == ProductFault::kNotNamed) return wgmma_wait<0>();
   if (fault == ProductFault::kNamedEarly) wgmma_wait<1>(sums);
