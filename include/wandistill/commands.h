@@ -11,6 +11,12 @@ namespace wandistill {
 
 /// effective_config: all options as text that `--config` reads back, for the checkpoint.
 int run_train(Session& session, const TrainOptions& options, const std::string& effective_config);
+/// Fills the cache; 85 if a signal came before it was complete.
+int run_cache(Session& session, const FillOptions& options);
+/// 3 if records are damaged or missing. Rank 0 prints; shards are dealt over the ranks.
+int run_cache_verify(Session& session, const VerifyOptions& options);
+int run_cache_merge(Session& session, const MergeOptions& options);
+int run_cache_stats(Session& session, const StatsOptions& options);
 int run_sample(Session& session, const SampleOptions& options);
 int run_decode(Session& session, const DecodeOptions& options);
 /// Rank 0 plans and prints; the others wait for it.

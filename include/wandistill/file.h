@@ -54,4 +54,11 @@ std::filesystem::path temporary_name(const std::filesystem::path& path);
 /// Fsyncs the closed file `temporary`, renames it to `path` and fsyncs the folder.
 void commit_file(const std::filesystem::path& temporary, const std::filesystem::path& path);
 
+/// As commit_file, but never replaces a file: false, and nothing is done, if one has that name already. Among
+/// several that commit to one name at once, on whatever hosts, one succeeds. Needs hard links.
+bool commit_new_file(const std::filesystem::path& temporary, const std::filesystem::path& path);
+
+/// Removes a file if it is there, and fsyncs its folder.
+void remove_file(const std::filesystem::path& path);
+
 }  // namespace wandistill

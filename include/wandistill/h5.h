@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "wandistill/file.h"
+#include "wandistill/half.h"
 #include "wandistill/shape.h"
 
 namespace wandistill {
@@ -20,11 +21,12 @@ struct Dataset;
 
 /// An open HDF5 file. Every failure, a full disk included, is an Error with the file, the object and the
 /// reason (the system's or HDF5's). Paths inside the file look like "student/init/proj_out.weight"; missing
-/// groups are made. T: float, double, int32_t, int64_t, uint64_t, uint8_t; numbers are converted to T on
-/// reading (float64 to float, integers to double, ...), but never floats to integers. What is stored has
-/// checksums, so that a damaged dataset is an Error and not wrong numbers: a CRC-32C of what is written
-/// whole, which is looked at where it is read whole, and one for each chunk of appended rows. (Lists of texts
-/// have none.) A file is for one thread at a time; threads with different files take turns, call by call.
+/// groups are made. T: float, double, bf16, fp16, int32_t, int64_t, uint64_t, uint8_t; numbers are converted
+/// to T on reading (float64 to float, integers to double, ...), but never floats to integers. A file has the
+/// same bytes whenever the same is written to it in the same order. What is stored has checksums, so that a
+/// damaged dataset is an Error and not wrong numbers: a CRC-32C of what is written whole, which is looked at
+/// where it is read whole, and one for each chunk of appended rows. (Appended texts have none.) A file is for
+/// one thread at a time; threads with different files take turns, call by call.
 class H5File {
  public:
   static H5File open_read(const std::filesystem::path& path);

@@ -20,6 +20,17 @@ struct TeacherOptions {
   double flow_shift = 0;  // 0: as the folder's scheduler says
 };
 
+/// The cache of the teacher's trajectories and how it is filled.
+struct CacheOptions {
+  std::string cache_dir;
+  int64_t repetitions = 1;           // trajectories per prompt, each from its own noise
+  int64_t teacher_batch = 8;         // prompts that the teacher denoises at once
+  std::string cache_dtype = "auto";  // auto | float32 | bfloat16 | float16
+  int64_t shard_mb =
+      256;  // of a shard of trajectories or texts at most, if a batch is not larger; 2^20 bytes
+  double lease_seconds = 180;  // a claim of a job that has not been heard of for so long is void
+};
+
 /// How rounds of pictures are drawn, between epochs and by `wandistill sample`.
 struct PictureOptions {
   std::string sample_distribution = "strided";  // strided | block | dynamic
@@ -35,6 +46,7 @@ struct PictureOptions {
 /// `wandistill train`
 struct TrainOptions {
   TeacherOptions teacher;
+  CacheOptions cache;  // its cache_dir may be empty: output_dir/cache
   PictureOptions pictures;
   std::string student_config;
   std::string data_path;  // a text file, one prompt per line
@@ -45,10 +57,6 @@ struct TrainOptions {
   double time_margin = 2;                 // minutes, of stop_before_the_end
   bool distributed = false;               // accepted: the world size is MPI's
   uint64_t seed = 0;
-
-  std::string cache_dir;      // empty: output_dir/cache
-  int64_t repetitions = 1;    // trajectories per prompt, each from its own noise
-  int64_t teacher_batch = 8;  // prompts that the teacher denoises at once
 
   std::string init = "pca";  // slice | pca | random
   int64_t num_epochs = 100;
@@ -82,6 +90,41 @@ struct TrainOptions {
   int64_t keep_checkpoints = 3;     // newest
   int64_t keep_every = 0;           // epochs whose checkpoints stay for good; 0: none
   std::string resume = "auto";      // auto | none | a checkpoint file
+};
+
+/// `wandistill cache`
+struct FillOptions {
+  TeacherOptions teacher;
+  CacheOptions cache;
+  std::string data_path;          // a text file, one prompt per line
+  std::string student_config;     // says the pictures' size
+  int64_t height = 0, width = 0;  // pixels; 0: the student's
+  std::string device = "auto";
+  uint64_t seed = 0;
+  double time_margin = 2;       // minutes, of stop_before_the_end
+  double fence_timeout = 3600;  // seconds
+};
+
+/// `wandistill cache verify`
+struct VerifyOptions {
+  std::string cache_dir;
+  std::string data_path;    // empty: what is missing is not looked for
+  int64_t repetitions = 1;  // that are wanted of each prompt
+  bool repair = false;      // removes what is damaged, so that it is made anew
+};
+
+/// `wandistill cache merge`
+struct MergeOptions {
+  std::vector<std::string> from;
+  std::string cache_dir;  // receives the union
+  int64_t shard_mb = 256;
+};
+
+/// `wandistill cache stats`
+struct StatsOptions {
+  std::string cache_dir;
+  std::string data_path;    // empty: what is missing is not looked for
+  int64_t repetitions = 1;  // that are wanted of each prompt
 };
 
 /// `wandistill sample`

@@ -51,7 +51,7 @@ struct PlanInput {
   Dtype element(const std::string& dtype) const;
   TeacherSizes experts_sizes() const { return {teacher, experts, element(options.teacher.teacher_dtype)}; }
   int64_t training_trajectories() const;
-  int64_t trajectories() const { return prompts.count * options.repetitions; }
+  int64_t trajectories() const { return prompts.count * options.cache.repetitions; }
 };
 
 /// The facts of these prompts. A folder without tokenizer leaves their lengths uncounted.

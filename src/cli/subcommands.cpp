@@ -16,6 +16,8 @@ struct Subcommand {
 
 constexpr Subcommand kSubcommands[] = {
     {"train", "distil a teacher into a student", prepare_train},
+    {"cache", "fill the cache of teacher trajectories; cache verify, cache merge, cache stats",
+     prepare_cache},
     {"sample", "draw pictures with a teacher or a student", prepare_sample},
     {"decode", "turn latents into pictures", prepare_decode},
     {"plan", "say what a training will take: memory, work, files, time", prepare_plan},

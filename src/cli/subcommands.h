@@ -21,6 +21,7 @@ struct Prepared {
 // One file each (train.cpp, ...). Arguments: what stands behind the subcommand. UsageError where they are
 // wrong.
 Prepared prepare_train(const std::vector<std::string>& arguments);
+Prepared prepare_cache(const std::vector<std::string>& arguments);
 Prepared prepare_sample(const std::vector<std::string>& arguments);
 Prepared prepare_decode(const std::vector<std::string>& arguments);
 Prepared prepare_plan(const std::vector<std::string>& arguments);
@@ -64,8 +65,24 @@ struct PlanLine {
   OptionSet set;
 };
 
+/// The options of `cache` that fill it. data as TrainLine's.
+struct CacheLine {
+  explicit CacheLine(const std::filesystem::path& data);
+  CacheLine(const CacheLine&) = delete;
+  /// As TrainLine's.
+  bool parse(const std::vector<std::string>& arguments);
+
+  FillOptions options;
+  int64_t image_size = 0;  // sets height and width
+  OptionSet set;
+};
+
 /// Declares all of train's options, the embedded data as their defaults.
 void declare_train(OptionSet& set, TrainOptions& options, const std::filesystem::path& data);
+/// Declares where the teacher is and how it samples.
+void declare_teacher(OptionSet& set, TeacherOptions& options);
+/// Declares the cache and how it is filled. Returns its folder's option, whose help is `folder`.
+OptionValue* declare_cache(OptionSet& set, CacheOptions& options, const std::string& folder);
 /// Declares the options that train and sample have in common for drawing pictures.
 void declare_pictures(OptionSet& set, PictureOptions& options);
 /// Declares --vae_dtype, --vae_tile_rows and --conv.

@@ -14,27 +14,6 @@ std::string about(const std::filesystem::path& data) {
   return text;
 }
 
-void declare_teacher(OptionSet& set, TeacherOptions& o) {
-  set.group("Teacher");
-  set.add("teacher_path", &o.teacher_path, "DIR",
-          "folder in the diffusers layout, or a name like Wan-AI/Wan2.2-T2V-A14B-Diffusers in the local "
-          "Hugging Face cache")
-      ->help_default("DATA/tiny-wan");
-  set.add("teacher_dtype", &o.teacher_dtype, "",
-          "for computing the teacher on a GPU; the CPU computes in float32 whatever this says, and weights "
-          "are read in whatever dtype the files have")
-      ->choices({"float32", "bfloat16"});
-  set.add("teacher_steps", &o.teacher_steps, "N", "denoising steps per trajectory")->limits(at_least(1));
-  set.add("teacher_sampler", &o.teacher_sampler, "", "how the teacher samples")->choices({"ddim", "unipc"});
-  set.add("guidance", &o.guidance, "G", "guidance of the high-noise expert; 1 is none")->limits(at_least(0));
-  set.add("guidance_2", &o.guidance_2, "G", "guidance of the low-noise expert")->limits(at_least(0));
-  set.add("negative_prompt", &o.negative_prompt, "TEXT",
-          "what guidance leads away from (default: the empty prompt)");
-  set.add("flow_shift", &o.flow_shift, "S", "shift of the sigmas (default: as the teacher's scheduler says)")
-      ->limits(at_least(0))
-      ->unset_means("as the teacher's scheduler says");
-}
-
 void declare_data(OptionSet& set, TrainOptions& o) {
   set.group("Data and output");
   set.add("student_config", &o.student_config, "FILE", "sizes of the student, JSON")
@@ -43,13 +22,6 @@ void declare_data(OptionSet& set, TrainOptions& o) {
       ->help_default("DATA/prompts_shapes.txt");
   set.add("output_dir", &o.output_dir, "DIR",
           "receives checkpoints, samples, metrics and the student; required");
-  set.add("cache_dir", &o.cache_dir, "DIR",
-          "the teacher's trajectories; reused where they fit (default: OUTPUT_DIR/cache)")
-      ->unset_means("output_dir/cache");
-  set.add("repetitions", &o.repetitions, "N", "trajectories per prompt, each from its own noise")
-      ->limits(at_least(1));
-  set.add("teacher_batch", &o.teacher_batch, "N", "prompts that the teacher denoises at once on a rank")
-      ->limits(at_least(1));
   set.add("validation_fraction", &o.validation_fraction, "F",
           "part of the prompts that is held out of training")
       ->limits(between(0, 0.9));
@@ -152,6 +124,9 @@ void declare_train(OptionSet& set, TrainOptions& options, const std::filesystem:
   options.data_path = embedded(data, "prompts_shapes.txt");
   declare_data(set, options);
   declare_teacher(set, options.teacher);
+  declare_cache(set, options.cache,
+                "the teacher's trajectories; reused where they fit (default: OUTPUT_DIR/cache)")
+      ->unset_means("output_dir/cache");
   declare_training(set, options);
   declare_samples(set, options);
   declare_run(set, options);

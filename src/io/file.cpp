@@ -47,14 +47,26 @@ std::pair<int, fs::path> open_temporary(const fs::path& path) {
   }
 }
 
+/// Makes new names in the folder of `path` last, and names that are gone stay gone.
+void sync_folder_of(const fs::path& path) {
+  const Descriptor folder{::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  // Some network file systems cannot fsync a folder (EINVAL); there the rename itself has to do.
+  if (folder.fd < 0 || (::fsync(folder.fd) != 0 && errno != EINVAL)) fail_errno("fsync the folder of", path);
+}
+
 /// The rename and what makes it last.
 void put_in_place(const fs::path& temporary, const fs::path& path) {
   if (fault_strikes("rename")) fail_errno("rename the finished file to this name", path, EIO);
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     fail_errno("rename the finished file to this name", path);
-  const Descriptor folder{::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  // Some network file systems cannot fsync a folder (EINVAL); there the rename itself has to do.
-  if (folder.fd < 0 || (::fsync(folder.fd) != 0 && errno != EINVAL)) fail_errno("fsync the folder of", path);
+  sync_folder_of(path);
+}
+
+/// What was written to the closed file `temporary` is on the disk.
+void sync_finished(const fs::path& temporary, const fs::path& path) {
+  const Descriptor file{::open(temporary.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) fail_errno("open the finished file", temporary);
+  if (::fsync(file.fd) != 0) fail_errno("write", path);
 }
 
 }  // namespace
@@ -172,12 +184,30 @@ fs::path temporary_name(const fs::path& path) {
 }
 
 void commit_file(const fs::path& temporary, const fs::path& path) {
-  {
-    const Descriptor file{::open(temporary.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (file.fd < 0) fail_errno("open the finished file", temporary);
-    if (::fsync(file.fd) != 0) fail_errno("write", path);
-  }
+  sync_finished(temporary, path);
   put_in_place(temporary, path);
+}
+
+bool commit_new_file(const fs::path& temporary, const fs::path& path) {
+  sync_finished(temporary, path);
+  if (::link(temporary.c_str(), path.c_str()) != 0) {
+    if (errno != EEXIST) fail_errno("link the finished file to this name", path);
+    // Network file systems may answer so to a call that they were sent twice: is it our file that has the
+    // name?
+    struct stat ours, theirs;
+    if (::stat(temporary.c_str(), &ours) != 0 || ::stat(path.c_str(), &theirs) != 0 ||
+        ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev)
+      return false;
+  }
+  if (::unlink(temporary.c_str()) != 0 && errno != ENOENT)
+    fail_errno("remove this temporary file", temporary);
+  sync_folder_of(path);
+  return true;
+}
+
+void remove_file(const fs::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_errno("remove this file", path);
+  sync_folder_of(path);
 }
 
 }  // namespace wandistill

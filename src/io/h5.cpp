@@ -78,7 +78,9 @@ H5File H5File::create(const fs::path& location, const fs::path& shown) {
   H5File file(shown.empty() ? location : shown, true);
   file.location_ = location;
   const h5::Id access(h5::make_access(file.first_error_.get()), H5Pclose);
-  file.id_ = H5Fcreate(location.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  const h5::Id properties(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_obj_track_times(properties, false);  // of the root group
+  file.id_ = H5Fcreate(location.c_str(), H5F_ACC_TRUNC, properties, access);
   if (file.id_ < 0) fail_open(file.path_, "create this file", *file.first_error_);
   file.check_written();
   return file;
@@ -245,6 +247,8 @@ WD_H5_TYPE(int32_t)
 WD_H5_TYPE(int64_t)
 WD_H5_TYPE(uint64_t)
 WD_H5_TYPE(uint8_t)
+WD_H5_TYPE(bf16)
+WD_H5_TYPE(fp16)
 #undef WD_H5_TYPE
 
 void H5File::write_string(const std::string& name, const std::string& value) {
@@ -257,15 +261,17 @@ void H5File::write_string(const std::string& name, const std::string& value) {
   check_written();
 }
 
+// Of one length: see write_string().
 void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
   const h5::Lock lock = h5::lock();
   const h5::Place place{path_, name};
-  const h5::Id type = h5::make_string_type();
+  size_t longest = 1;
+  for (const std::string& value : values) longest = std::max(longest, value.size());
+  std::string padded;
+  for (const std::string& value : values) padded += value + std::string(longest - value.size(), '\0');
+  const h5::Id type = h5::make_string_type(longest);
   const h5::Id id = h5::create_dataset(id_, place, type, {static_cast<int64_t>(values.size())});
-  std::vector<const char*> texts;
-  for (const std::string& value : values) texts.push_back(value.c_str());
-  if (!texts.empty() && H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data()) < 0)
-    h5::fail_hdf5(place, "write this text");
+  h5::write_checked(id, place, type, padded.data(), padded.size());
   check_written();
 }
 
@@ -295,7 +301,14 @@ std::vector<std::string> H5File::read_string_rows(const std::string& name, int64
     h5::fail_at(place, "expected a list of texts, found shape " + shape_text(dataset.shape));
   if (count < 0) count = dataset.shape[0] - first;
   const h5::Id memory = h5::select_rows(dataset, first, count, place);
-  return h5::read_strings(dataset, memory, dataset.space, count, place);
+  std::vector<std::string> values = h5::read_strings(dataset, memory, dataset.space, count, place);
+  if (count == dataset.shape[0] && H5Tis_variable_str(dataset.type) <= 0) {
+    const size_t size = H5Tget_size(dataset.type);
+    std::string bytes;
+    for (const std::string& value : values) bytes += value + std::string(size - value.size(), '\0');
+    h5::check_crc(dataset, place, dataset.type, bytes.data(), bytes.size());
+  }
+  return values;
 }
 
 void H5File::create_extendible_strings(const std::string& name) {

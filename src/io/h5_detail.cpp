@@ -70,6 +70,31 @@ hid_t native_type<uint8_t>() {
   return H5T_NATIVE_UINT8;
 }
 
+namespace {
+
+/// A little-endian float of 16 bits, sign and exponent before the mantissa. Made once, never closed.
+hid_t make_short_float(int exponent_bits) {
+  const hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+  const size_t exponent = size_t(exponent_bits), mantissa = 15 - exponent;
+  H5Tset_fields(type, 15, mantissa, exponent, 0, mantissa);
+  H5Tset_size(type, 2);
+  H5Tset_ebias(type, (size_t{1} << (exponent - 1)) - 1);
+  return type;
+}
+
+}  // namespace
+
+template <>
+hid_t native_type<bf16>() {
+  static const hid_t type = make_short_float(8);
+  return type;
+}
+template <>
+hid_t native_type<fp16>() {
+  static const hid_t type = make_short_float(5);
+  return type;
+}
+
 std::vector<hsize_t> to_hsize(const Shape& shape) {
   return {shape.begin(), shape.end()};
 }
@@ -110,16 +135,30 @@ Dataset open_dataset(hid_t file, const Place& place) {
 
 namespace {
 
+/// Makes the groups on the way to the object.
+void make_groups(hid_t file, const Place& place) {
+  const Id properties(H5Pcreate(H5P_GROUP_CREATE), H5Pclose);
+  H5Pset_obj_track_times(properties, false);
+  for (size_t slash = place.name.find('/', 1); slash != std::string::npos;
+       slash = place.name.find('/', slash + 1)) {
+    const std::string group = place.name.substr(0, slash);
+    if (H5Lexists(file, group.c_str(), H5P_DEFAULT) > 0) continue;
+    const Id id(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, properties, H5P_DEFAULT), H5Gclose);
+    if (id < 0) fail_hdf5(place, "create the group '" + group + "'");
+  }
+}
+
 Id create(hid_t file, const Place& place, hid_t type, const Id& space, const Shape& chunk) {
   silence();
   WD_REQUIRE(file >= 0);
-  const Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose), links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-  H5Pset_create_intermediate_group(links, 1);
+  make_groups(file, place);
+  const Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_obj_track_times(properties, false);
   if (!chunk.empty()) {
     H5Pset_chunk(properties, static_cast<int>(chunk.size()), to_hsize(chunk).data());
     if (H5Tis_variable_str(type) <= 0) H5Pset_fletcher32(properties);
   }
-  Id id(H5Dcreate2(file, place.name.c_str(), type, space, links, properties, H5P_DEFAULT), H5Dclose);
+  Id id(H5Dcreate2(file, place.name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT), H5Dclose);
   if (id < 0) fail_hdf5(place, "create this dataset");
   return id;
 }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "wandistill/half.h"
 #include "wandistill/shape.h"
 
 namespace wandistill::h5 {
@@ -92,10 +93,11 @@ std::vector<std::string> read_strings(const Dataset& dataset, hid_t memory, hid_
 /// Error unless the dataset's numbers can become T without loss of kind.
 template <class T>
 void require_numbers(const Dataset& dataset, const Place& place) {
+  constexpr bool fractions =
+      std::is_floating_point_v<T> || std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
   const H5T_class_t found = H5Tget_class(dataset.type);
-  if (found == H5T_INTEGER || (found == H5T_FLOAT && std::is_floating_point_v<T>)) return;
-  fail_at(place, std::string("expected ") + (std::is_floating_point_v<T> ? "numbers" : "whole numbers") +
-                     ", found " +
+  if (found == H5T_INTEGER || (found == H5T_FLOAT && fractions)) return;
+  fail_at(place, std::string("expected ") + (fractions ? "numbers" : "whole numbers") + ", found " +
                      (found == H5T_FLOAT    ? "floating point"
                       : found == H5T_STRING ? "text"
                                             : "another type"));

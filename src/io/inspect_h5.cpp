@@ -17,8 +17,11 @@ constexpr size_t kText = 160;  // characters of a text in a list
 std::string type_name(hid_t type) {
   const std::string bits = std::to_string(8 * H5Tget_size(type));
   switch (H5Tget_class(type)) {
-    case H5T_FLOAT:
-      return "float" + bits;
+    case H5T_FLOAT: {
+      size_t sign = 0, exponent = 0, exponent_bits = 0, mantissa = 0, mantissa_bits = 0;
+      H5Tget_fields(type, &sign, &exponent, &exponent_bits, &mantissa, &mantissa_bits);
+      return (bits == "16" && exponent_bits == 8 ? "bfloat" : "float") + bits;
+    }
     case H5T_INTEGER:
       return (H5Tget_sign(type) == H5T_SGN_NONE ? "uint" : "int") + bits;
     case H5T_STRING:

@@ -123,11 +123,12 @@ class TrainChecks {
       const Pipeline teacher(o_.teacher.teacher_path, compute);
       const TeacherCache cache(
           run_cache_folder(o_),
-          run_cache_settings(o_, teacher, StudentConfig::load(o_.student_config), teacher.fingerprint()));
+          run_cache_settings(o_, teacher, StudentConfig::load(o_.student_config), teacher.fingerprint(),
+                             cache_dtype(run_cache_folder(o_), o_.cache.cache_dtype)));
       const std::set<std::string> wanted(prompts_.begin(), prompts_.end());
       int64_t present = 0;
       for (int64_t i = 0; i < cache.items(); ++i)
-        present += wanted.contains(cache.item(i).prompt) && cache.item(i).repetition < o_.repetitions;
+        present += wanted.contains(cache.item(i).prompt) && cache.item(i).repetition < o_.cache.repetitions;
       missing_ = input_.trajectories() - present;
       return cat(grouped(present), " of ", grouped(input_.trajectories()), " trajectories are there");
     });

@@ -36,8 +36,8 @@ std::vector<Remedy> remedies(const PlanInput& input, Stage stage) {
   if (stage <= Stage::kStart) {
     all.push_back(text("teacher_dtype", "bfloat16",
                        [](PlanInput& in) -> std::string& { return in.options.teacher.teacher_dtype; }));
-    add_halves(all, "teacher_batch", std::min(input.options.teacher_batch, input.trajectories()),
-               [](PlanInput& in, int64_t n) { in.options.teacher_batch = n; });
+    add_halves(all, "teacher_batch", std::min(input.options.cache.teacher_batch, input.trajectories()),
+               [](PlanInput& in, int64_t n) { in.options.cache.teacher_batch = n; });
     for (const TeacherPlacement to :
          {TeacherPlacement::kExpert, TeacherPlacement::kStream, TeacherPlacement::kHost})
       all.push_back({"teacher_placement", teacher_placement_name(to), [to](PlanInput& in) {

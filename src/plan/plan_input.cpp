@@ -43,7 +43,7 @@ Dtype PlanInput::element(const std::string& dtype) const {
 int64_t PlanInput::training_trajectories() const {
   const int64_t held_out = std::min<int64_t>(
       int64_t(std::ceil(options.validation_fraction * double(prompts.count))), prompts.count - 1);
-  return (prompts.count - held_out) * options.repetitions;
+  return (prompts.count - held_out) * options.cache.repetitions;
 }
 
 PromptFacts count_prompts(const fs::path& folder, const std::vector<std::string>& prompts,

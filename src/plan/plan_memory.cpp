@@ -53,7 +53,7 @@ class Memory {
   StageMemory trajectories() const {
     StageMemory stage = with_experts();
     stage.stage = Stage::kTrajectories;
-    const int64_t B = std::min(o_.teacher_batch, in_.trajectories());
+    const int64_t B = std::min(o_.cache.teacher_batch, in_.trajectories());
     const int64_t passes = o_.teacher.guidance > 1 ? 2 : 1;
     const int64_t rows = B * (rows_ + (passes - 1) * text_rows(in_.prompts.negative));
     const bool on_cpu = placement_ == TeacherPlacement::kHost;

@@ -61,9 +61,11 @@ PlanFiles plan_files(const PlanInput& in) {
   const int64_t picture = in.vae.z_dim * in.latent_height() * in.latent_width();
   const int64_t student = ParameterLayout(in.student).total();
   PlanFiles files;
-  // Latents and velocity at every point, x0, and the prompt's embedding.
-  files.cache_trajectory = kFloat * ((2 * o.teacher.teacher_steps + 1) * picture +
-                                     std::llround(in.prompts.mean * double(in.text_encoder.d_model)));
+  // Latents and velocity at every point, x0, and the prompt's embedding. "auto" is that in a new folder.
+  const std::string& dtype = o.cache.cache_dtype;
+  const int64_t number = dtype == "auto" || dtype == "float32" ? kFloat : 2;
+  files.cache_trajectory = number * (2 * o.teacher.teacher_steps + 1) * picture +
+                           kFloat * std::llround(in.prompts.mean * double(in.text_encoder.d_model));
   files.cache = in.trajectories() * files.cache_trajectory;
   // HDF5 adds about 2.8 kB to every tensor (measured).
   files.checkpoint = 4 * (student * kFloat + int64_t(transformer_tensors(in.student).size()) * 2800);
@@ -90,7 +92,7 @@ double trajectory_seconds(const PlanInput& in, TeacherPlacement placement, doubl
   if (placement == TeacherPlacement::kHost) return flops / m.cpu;
   const TeacherSizes sizes = in.experts_sizes();
   const double computing = flops / (sizes.dtype == Dtype::kBfloat16 ? m.bf16 : m.float32);
-  const double batch = double(std::min(in.options.teacher_batch, in.trajectories()));
+  const double batch = double(std::min(in.options.cache.teacher_batch, in.trajectories()));
   if (placement == TeacherPlacement::kStream)  // the transfer is hidden, or hides the computing
     return std::max(computing, double(in.options.teacher.teacher_steps) *
                                    double(sizes.streamed_bytes(placement)) / m.link / batch);
@@ -107,8 +109,8 @@ std::vector<StageTime> plan_time(const PlanInput& in, TeacherPlacement placement
   };
   const int64_t W = m.world_size;
   std::vector<StageTime> time;
-  time.push_back({Stage::kText, double(share(in.prompts.count * o.repetitions, W)) * work.text_encoding /
-                                    rate(o.teacher.teacher_dtype)});
+  time.push_back({Stage::kText, double(share(in.prompts.count * o.cache.repetitions, W)) *
+                                    work.text_encoding / rate(o.teacher.teacher_dtype)});
   time.push_back({Stage::kTrajectories,
                   double(share(in.trajectories(), W)) * trajectory_seconds(in, placement, work.trajectory)});
   if (o.init != "random") {  // conditional forwards on the CPU, the same on every rank

@@ -4,7 +4,7 @@ namespace wandistill {
 namespace fs = std::filesystem;
 
 fs::path run_cache_folder(const TrainOptions& o) {
-  return o.cache_dir.empty() ? fs::path(o.output_dir) / "cache" : fs::path(o.cache_dir);
+  return o.cache.cache_dir.empty() ? fs::path(o.output_dir) / "cache" : fs::path(o.cache.cache_dir);
 }
 
 fs::path run_checkpoint_folder(const TrainOptions& o) {
@@ -20,17 +20,9 @@ double run_flow_shift(const TrainOptions& o, const Pipeline& teacher) {
 }
 
 CacheSettings run_cache_settings(const TrainOptions& o, const Pipeline& teacher, const StudentConfig& student,
-                                 uint64_t fingerprint) {
-  return {.teacher_fingerprint = fingerprint,
-          .sampler = o.teacher.teacher_sampler,
-          .steps = o.teacher.teacher_steps,
-          .guidance = o.teacher.guidance,
-          .guidance_2 = o.teacher.guidance_2,
-          .flow_shift = run_flow_shift(o, teacher),
-          .negative_prompt = o.teacher.negative_prompt,
-          .height = student.image_height,
-          .width = student.image_width,
-          .seed = o.seed};
+                                 uint64_t fingerprint, const std::string& dtype) {
+  return CacheSettings::of(o.teacher, teacher, fingerprint, student.image_height, student.image_width, o.seed,
+                           dtype);
 }
 
 }  // namespace wandistill

@@ -14,8 +14,9 @@ std::filesystem::path run_checkpoint_folder(const TrainOptions& options);
 std::filesystem::path run_sample_folder(const TrainOptions& options);
 
 double run_flow_shift(const TrainOptions& options, const Pipeline& teacher);
-/// fingerprint: the teacher's.
+/// fingerprint: the teacher's; dtype: of the files, as choose_cache_dtype() says.
 CacheSettings run_cache_settings(const TrainOptions& options, const Pipeline& teacher,
-                                 const StudentConfig& student, uint64_t fingerprint);
+                                 const StudentConfig& student, uint64_t fingerprint,
+                                 const std::string& dtype);
 
 }  // namespace wandistill

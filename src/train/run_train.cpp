@@ -93,9 +93,6 @@ class TrainJob {
   std::string stopped(const char* rest) const { return cat("stopped ", stop_.reason(), rest); }
 
   double flow_shift() const { return run_flow_shift(options_, *teacher_); }
-  CacheSettings cache_settings() const {
-    return run_cache_settings(options_, *teacher_, student_config_, fingerprint_);
-  }
 
   SamplingSettings sampling(SamplerKind sampler, int64_t steps) const {
     SamplingSettings settings{sampler, steps, teacher_->scheduler()};
@@ -172,15 +169,18 @@ class TrainJob {
 
   void fill_cache() {
     const double start = wall();
-    if (!fill_teacher_cache(session_, cache_folder(), cache_settings(), *teacher_, prompts_,
-                            options_.repetitions, options_.teacher_batch, stop_, compute_))
+    const CacheSettings settings =
+        run_cache_settings(options_, *teacher_, student_config_, fingerprint_,
+                           choose_cache_dtype(session_, cache_folder(), options_.cache.cache_dtype));
+    if (!fill_teacher_cache(session_, cache_folder(), settings, *teacher_, prompts_, options_.cache, stop_,
+                            compute_))
       throw EndOfRun{kRequeue,
                      stopped("; the cache keeps what was computed, run the same command again to go on")};
     session_.collectively([&] {
       log_.emplace(output(), session_.is_root());
       log_->teacher(wall() - start);
-      cache_.emplace(cache_folder(), cache_settings());
-      dataset_.emplace(*cache_, prompts_, options_.repetitions, options_.validation_fraction);
+      cache_.emplace(cache_folder(), settings);
+      dataset_.emplace(*cache_, prompts_, options_.cache.repetitions, options_.validation_fraction);
     });
   }
 

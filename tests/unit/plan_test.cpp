@@ -264,7 +264,7 @@ TEST_CASE("plan: what does not fit fits with the options that are named") {
   plan = make_plan(in);
   CHECK(plan.placement == TeacherPlacement::kHost);
   CHECK(plan.faster_placement == "--teacher_batch 4");
-  in.options.teacher_batch = 4;
+  in.options.cache.teacher_batch = 4;
   plan = make_plan(in);
   CHECK(plan.placement == TeacherPlacement::kStream);
   CHECK(plan.faster_placement.empty());
