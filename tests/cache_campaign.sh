@@ -6,7 +6,9 @@ fill_options=(--teacher_path "$teacher" --student_config data/student_tiny.json 
 fill() {
   local ranks=$1 name=$2 folder=$3
   shift 3
-  run_ranks "$ranks" "$program" cache --cache_dir "$folder" "${fill_options[@]}" "$@" > "$work/$name.log" 2>&1
+  local launcher=(run_ranks "$ranks")
+  [ "$ranks" != 1 ] || launcher=()
+  "${launcher[@]}" "$program" cache --cache_dir "$folder" "${fill_options[@]}" "$@" > "$work/$name.log" 2>&1
 }
 # start_fill: the same in the background, see `start`. Every denoising step takes 0.06 seconds more.
 start_fill() {

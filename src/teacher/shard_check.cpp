@@ -27,6 +27,12 @@ std::string name_of(const TextIndex& index, int64_t row) {
   return "the text of " + quoted(index.prompts[size_t(row)]);
 }
 
+/// The error without the file's name, which stands before it in the report.
+std::string reason(const fs::path& path, const std::exception& error) {
+  const std::string text = error.what(), name = path.string() + ": ";
+  return text.starts_with(name) ? text.substr(name.size()) : text;
+}
+
 void read_row(const H5File& file, const TrajectoryIndex& index, int64_t row) {
   read_trajectory(file, index, row);
 }
@@ -50,12 +56,12 @@ void check_rows(const fs::path& path, const H5File& file, const Index& index, Sh
       if (seal != Seal::kIntact) read_row(file, index, row);
       keep_row(index, row, check);
     } catch (const std::exception& error) {
-      check->damage.push_back(cat(name_of(index, row), ": ", error.what()));
+      check->damage.push_back(cat(name_of(index, row), ": ", reason(path, error)));
       ++check->lost;
     }
   // Without checksums it is from before there were seals.
   if (check->damage.empty() && seal != Seal::kIntact && !index.checksums.empty())
-    check->damage.push_back(path.string() + ": changed outside of its records, which are all there");
+    check->damage.push_back("changed outside of its records, which are all there");
 }
 
 }  // namespace
@@ -72,11 +78,10 @@ ShardCheck check_shard(const fs::path& path) {
       check_rows(path, file, TextIndex::read(file), &check);
     else
       check_rows(path, file, TrajectoryIndex::read(file), &check);
-    if (check.intact.empty() && check.damage.empty())
-      check.damage.push_back(path.string() + ": nothing is in it");
+    if (check.intact.empty() && check.damage.empty()) check.damage.push_back("nothing is in it");
   } catch (const std::exception& error) {
     check = {};
-    check.damage.push_back(cat("the whole shard: ", error.what()));
+    check.damage.push_back("the whole shard: " + reason(path, error));
   }
   return check;
 }

@@ -58,12 +58,12 @@ bool TrajectoryStage::compute(const std::vector<int64_t>& pieces) {
     text.push_back(&texts[size_t(b)]);
     fill_gaussian(job_.settings.seed, record.item.noise_stream(), 0, size, x.data() + b * size);
   }
-  sigmas_.clear();
+  std::vector<float> sigmas;
   Buffer<float> latents(n), cond(n), uncond(n);
   auto step_start = std::chrono::steady_clock::now();
   const auto keep_point = [&](int64_t i, float sigma, const float* at, const GuidedOutput& output) {
     job_.session.board().post(cat("teacher, ", B, " trajectories, denoising step ", i + 1, " of ", P));
-    sigmas_.push_back(sigma);
+    sigmas.push_back(sigma);
     download(job_.compute, latents.data(), at, n);
     download(job_.compute, cond.data(), output.cond, n);
     if (output.uncond) {
@@ -83,6 +83,7 @@ bool TrajectoryStage::compute(const std::vector<int64_t>& pieces) {
   if (!sample_latents(*velocity_, sampling_, text, picture_[1], picture_[2], x.data(), job_.compute,
                       keep_point))
     return false;
+  sigmas_ = std::move(sigmas);
   for (int64_t b = 0; b < B; ++b) {
     finish(&computed[size_t(b)], x.data() + b * size);
     records_.push_back(std::move(computed[size_t(b)]));

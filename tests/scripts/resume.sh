@@ -85,14 +85,15 @@ check "... to the same end" same_h5 "$checkpoints/$last" "$work/whole_2/checkpoi
 # The teacher cache.
 present() { grep -o "[0-9]* of [0-9]* trajectories present" "$work/$1.log"; }
 check "a complete cache was reused" test "$(present whole_1)" = "21 of 21 trajectories present"
-check "... without teacher work" not grep -q "^teacher .*trajectories of rank 0" "$work/whole_1.log"
+check "... without teacher work" not grep -q "^teacher: " "$work/whole_1.log"
 
 cp -r "$work/cache" "$work/cache_less"
+lost=$(h5ls "$work/cache/shard_rank_1_0000.h5/repetition" | sed -nE 's/.*\{([0-9]+)\}.*/\1/p')
 rm "$work/cache_less/shard_rank_1_0000.h5"
 trains "a run on 3 ranks whose cache lost a shard" 3 cache_less --data_path "$(prompts 21)" \
   --cache_dir "$work/cache_less"
 check "... computed what was in it: $(present cache_less)" \
-  test "$(present cache_less)" = "11 of 21 trajectories present"
+  test "$(present cache_less)" = "$((21 - lost)) of 21 trajectories present"
 
 slow=(--data_path "$(prompts 60)" --num_steps 1 --teacher_steps 25 --teacher_batch 1)
 start_train 2 cache_stopped "${slow[@]}"

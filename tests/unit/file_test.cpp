@@ -4,6 +4,8 @@
 
 #include "file_limit.h"
 #include "temporary_folder.h"
+#include "wandistill/file_seal.h"
+#include "wandistill/hash.h"
 
 namespace wandistill::testing {
 namespace {
@@ -83,6 +85,57 @@ TEST_CASE("file: folders, temporary names and commit for other writers") {
   CHECK(read_file(target) == "content");
   CHECK_FALSE(std::filesystem::exists(first));
   check_mentions(error_of([&] { commit_file(first, target); }), {"No such file"});
+}
+
+TEST_CASE("file: a new file takes no other's name") {
+  const TemporaryFolder folder;
+  const auto temporary = temporary_name(folder / "a");
+  put(temporary, "first");
+  CHECK(commit_new_file(temporary, folder / "a"));
+  CHECK(folder.count() == 1);
+  put(folder / ".second.tmp", "second");
+  CHECK_FALSE(commit_new_file(folder / ".second.tmp", folder / "a"));
+  CHECK(read_file(folder / "a") == "first");
+  CHECK(commit_new_file(folder / ".second.tmp", folder / "b"));
+  CHECK(read_file(folder / "b") == "second");
+  CHECK(folder.count() == 2);
+  remove_file(folder / "a");
+  remove_file(folder / "a");
+  CHECK(folder.count() == 1);
+}
+
+TEST_CASE("file: a seal tells a changed byte, wherever it is") {
+  const TemporaryFolder folder;
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{77}, (size_t{1} << 20) + 3}) {
+    CAPTURE(size);
+    std::string content;
+    for (size_t i = 0; i < size; ++i) content += static_cast<char>(i * 7);
+    const auto path = put(folder / "a", content);
+    CHECK(check_seal(path) == Seal::kAbsent);
+    seal_file(path);
+    CHECK(check_seal(path) == Seal::kIntact);
+    const std::string sealed = read_file(path);
+    CHECK(sealed.starts_with(content));
+    for (size_t at = 0; at < sealed.size(); at += 1 + sealed.size() / 50)
+      for (const int bit : {0, 7}) {
+        std::string changed = sealed;
+        changed[at] = static_cast<char>(changed[at] ^ 1 << bit);
+        put(path, changed);
+        CHECK(check_seal(path) != Seal::kIntact);
+      }
+    put(path, sealed.substr(0, sealed.size() - 1));
+    CHECK(check_seal(path) != Seal::kIntact);
+    put(path, sealed + "x");
+    CHECK(check_seal(path) != Seal::kIntact);
+  }
+  CHECK_THROWS_WITH(check_seal(folder / "none"), doctest::Contains("none"));
+}
+
+TEST_CASE("file: two high bits that change together do not cancel in a checksum") {
+  std::string words(64, '\0'), changed = words;
+  changed[7] = changed[15] = static_cast<char>(0x80);
+  CHECK(checksum64(words.data(), 64) != checksum64(changed.data(), 64));
+  CHECK(checksum64(words.data(), 63) != checksum64(words.data(), 64));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "wandistill/h5.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cmath>
 #include <functional>
@@ -91,6 +93,49 @@ TEST_CASE("h5: text comes back as it was, what h5py writes included") {
   CHECK(golden.read_scalar_int64("sample/steps") == 10);
   CHECK(golden.shape("dit/latents") == Shape{3, 16, 1, 12, 12});
   for (const double beta : golden.read<double>("student/betas").second) CHECK((beta > 0 && beta < 1));
+}
+
+TEST_CASE("h5: numbers of 16 bits are kept as they are, and others can read them") {
+  const TemporaryFolder folder;
+  const std::vector<float> values{0, -1.5f, 3.140625f, 65280, 1.0f / 1024};  // exact in both types
+  std::vector<bf16> brain;
+  std::vector<fp16> half;
+  for (const float value : values) {
+    brain.push_back(to_bf16(value));
+    half.push_back(to_fp16(value));
+  }
+  {
+    H5File file = H5File::create(folder / "a.h5");
+    file.write<bf16>("brain", {5}, brain.data());
+    file.create_extendible<fp16>("half", {1}, 2);
+    file.append_rows<fp16>("half", 5, half.data());
+    file.close();
+  }
+  const H5File file = H5File::open_read(folder / "a.h5");
+  const auto back = file.read<bf16>("brain").second;
+  fp16 row{};
+  file.read_rows<fp16>("half", 2, 1, &row);
+  CHECK(row.bits == half[2].bits);
+  for (size_t i = 0; i < values.size(); ++i) CHECK(back[i].bits == brain[i].bits);
+  CHECK(file.read<float>("brain").second == values);  // HDF5's own conversion
+  CHECK(file.read<float>("half").second == values);
+}
+
+TEST_CASE("h5: the same contents are the same bytes at any time") {
+  const TemporaryFolder folder;
+  const auto write = [&](const std::string& name) {
+    H5File file = H5File::create(folder / name);
+    file.write_string("group/text", "a cat");
+    file.write_strings("texts", {"a", "", "long"});
+    file.create_extendible<float>("rows", {3});
+    const std::vector<float> rows = ramp(6);
+    file.append_rows<float>("rows", 2, rows.data());
+    file.close();
+    return read_file(folder / name);
+  };
+  const std::string first = write("a.h5");
+  usleep(1100000);  // HDF5's clock counts seconds
+  CHECK(write("b.h5") == first);
 }
 
 TEST_CASE("h5: rows are appended and read piecewise, over a reopening too") {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "src/teacher/cache_shard.h"
 #include "src/train/dataset.h"
 #include "tests/unit/temporary_folder.h"
 
@@ -96,6 +97,122 @@ TEST_CASE("teacher cache: foreign and damaged shards are refused by name") {
   put(folder / "shard_rank_0_0000.h5", "no HDF5");
   check_mentions(error_of([&] { TeacherCache(folder.path(), settings()); }), {"shard_rank_0_0000.h5"});
   CHECK(TeacherCache(folder / "absent", settings()).items() == 0);
+}
+
+/// Record i of `prompts`: two points of value i + 1/3 and -(i + 1/3).
+std::vector<Trajectory> records(const std::vector<std::string>& prompts) {
+  std::vector<Trajectory> all(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const float value = float(i) + 1.0f / 3;
+    all[i].item = {prompts[i], 1};
+    all[i].latents.assign(size_t(kPoints * kSize), value);
+    all[i].velocity.assign(size_t(kPoints * kSize), -value);
+    all[i].x0.assign(size_t(kSize), value);
+  }
+  return all;
+}
+
+const std::vector<float> kSigmas{1.0f, 0.5f, 0.1f};
+
+TEST_CASE("teacher cache: 16-bit types round to nearest and say what it cost") {
+  for (const auto& [name, bound] :
+       {std::pair{"bfloat16", 1.01 * 0x1p-9}, {"float16", 1.01 * 0x1p-12}, {"float32", 0.0}}) {
+    CAPTURE(name);
+    const TemporaryFolder folder;
+    CacheSettings made_with = settings();
+    made_with.dtype = name;
+    std::vector<Trajectory> all = records({"a", "b"});
+    for (Trajectory& record : all) record.round_to(parse_stored_dtype(name));
+    write_h5_atomically(folder / "shard_1.h5", [&](H5File& file) {
+      write_trajectories(file, made_with.to_json().dump(), parse_stored_dtype(name), kSigmas, {2, 2, 2}, all);
+    });
+    const TeacherCache cache(folder.path(), made_with);
+    const int64_t b = cache.find({"b", 1});
+    REQUIRE(b >= 0);
+    float latents[kSize], velocity[kSize], x0[kSize];
+    cache.read_point(b, 2, latents, velocity);
+    cache.read_x0(b, x0);
+    const double error = std::abs(double(latents[0]) - double(4.0f / 3)) / double(4.0f / 3);
+    CHECK(error <= bound);
+    CHECK(velocity[0] == -latents[0]);
+    CHECK(x0[1] == latents[1]);
+    CHECK(cache.rounding(b).first == doctest::Approx(error).epsilon(1e-5));
+    CHECK((bound == 0 || error > 0));
+    const Trajectory read = cache.read_trajectory(b);
+    CHECK(read.latents == all[1].latents);
+    CHECK(read.item == CacheItem{"b", 1});
+    // Another type is other settings.
+    CacheSettings other = made_with;
+    other.dtype = made_with.dtype == "float32" ? "bfloat16" : "float32";
+    check_mentions(error_of([&] { TeacherCache(folder.path(), other); }), {"cache_dtype", name, other.dtype});
+  }
+  Trajectory large = records({"a"})[0];
+  large.velocity[1] = 7e4f;
+  check_mentions(error_of([&] { large.round_to(StoredDtype::kFloat16); }), {"70000", "bfloat16"});
+}
+
+TEST_CASE("teacher cache: texts have shards of their own; shards come in while it is open") {
+  const TemporaryFolder folder;
+  write_shard(folder / "shard_rank_0_0000.h5", {"a", "b"},
+              settings());  // with texts, without a dtype, as before
+  TeacherCache cache(folder.path(), settings());
+  CHECK_FALSE(cache.has_text("c"));
+  CHECK(error_of([&] { cache.read_text("c"); }).find("'c'") != std::string::npos);
+  write_h5_atomically(folder / "shard_rank_0_0001.h5", [&](H5File& file) {
+    write_trajectories(file, settings().to_json().dump(), StoredDtype::kFloat32, kSigmas, {2, 2, 2},
+                       records({"c", "b"}));
+  });
+  const std::vector<PromptText> texts{{"c", {2, {1, 2, 3, 4, 5, 6}}}, {"d", {1, {7, 8, 9}}}};
+  write_h5_atomically(folder / "text_rank_0_0000.h5", [&](H5File& file) {
+    write_texts(file, settings().text_json().dump(), kTextDim, texts);
+  });
+  cache.refresh();
+  CHECK(cache.items() == 4);
+  CHECK(cache.read_text(cache.find({"c", 1})).rows == texts[0].text.rows);
+  CHECK(cache.read_text("d").tokens == 1);
+  CHECK(cache.read_text(cache.find({"b", 1})).tokens == 2);  // from the old shard
+  CHECK(cache.texts() == std::vector<std::string>{"a", "b", "c", "d"});
+  CacheSettings other = settings();
+  other.teacher_fingerprint = 1;
+  std::filesystem::remove(folder / "shard_rank_0_0000.h5");
+  std::filesystem::remove(folder / "shard_rank_0_0001.h5");
+  check_mentions(error_of([&] { TeacherCache(folder.path(), other); }),
+                 {"text_rank_0_0000.h5", "teacher_fingerprint", "abc"});
+}
+
+TEST_CASE("teacher cache: a record that is not what it was does not pass for one") {
+  const TemporaryFolder folder;
+  const auto write = [&](const std::vector<float>& sigmas, const std::string& first_prompt) {
+    write_h5_atomically(folder / "shard_1.h5", [&](H5File& file) {
+      write_trajectories(file, settings().to_json().dump(), StoredDtype::kFloat32, sigmas, {2, 2, 2},
+                         records({first_prompt, "b"}));
+    });
+    const H5File file = H5File::open_read(folder / "shard_1.h5");
+    return TrajectoryIndex::read(file);
+  };
+  const TrajectoryIndex good = write(kSigmas, "a");
+  const H5File file = H5File::open_read(folder / "shard_1.h5");
+  CHECK(read_trajectory(file, good, 0).item.prompt == "a");
+  const auto refused = [&](const TrajectoryIndex& index) {
+    check_mentions(error_of([&] { read_trajectory(file, index, 0); }),
+                   {"shard_1.h5", "record 0", "checksum"});
+  };
+  TrajectoryIndex bad = good;
+  bad.sigmas[1] = 0.25f;
+  refused(bad);
+  bad = good;
+  bad.items[0].prompt = "A";
+  refused(bad);
+  bad = good;
+  bad.items[0].repetition = 2;
+  refused(bad);
+  bad = good;
+  bad.settings += " ";
+  refused(bad);
+  bad = good;
+  bad.rounding[0] = 1;
+  refused(bad);
+  CHECK(write({1.0f, 0.5f, 0.2f}, "a").checksums[0] != good.checksums[0]);
 }
 
 TEST_CASE("teacher cache: noise depends on prompt and repetition alone") {
