@@ -2,7 +2,7 @@
 
 # fill RANKS NAME FOLDER OPTIONS...: `wandistill cache` with small shards, its output in $work/NAME.log.
 fill_options=(--teacher_path "$teacher" --student_config data/student_tiny.json --teacher_steps 4 --shard_mb 1
-  --lease_seconds 2)
+  --lease_seconds 60)
 fill() {
   local ranks=$1 name=$2 folder=$3
   shift 3
@@ -32,6 +32,9 @@ nothing_left() {
   echo "$left"
   [ -z "$left" ]
 }
+
+# no_duplicates FOLDER: no record was computed twice (and both kept).
+no_duplicates() { "$program" cache stats "$1" | tee /dev/stderr | not grep -q duplicates; }
 
 # campaign KILLS SEED FOLDER OPTIONS...: a job of two ranks and one of one fill the folder. One of them, drawn by lot, is
 # killed (SIGKILL; one of its ranks or all) after up to 0.9 seconds and started again, until there were so many kills.

@@ -99,9 +99,10 @@ int run_cache_stats(Session& session, const StatsOptions& options) {
     if (!session.is_root()) return;
     const TeacherCache cache(options.cache_dir);
     if (cache.shards() == 0) fail(options.cache_dir, ": there are no shards of a teacher cache in it");
+    const std::string missing = options.data_path.empty() ? "" : missing_text(options, cache);
     std::cout << options.cache_dir << "\n"
               << trajectories_text(cache) << texts_text(cache) << files_text(options.cache_dir, cache)
-              << (options.data_path.empty() ? "" : missing_text(options, cache)) << std::flush;
+              << missing << std::flush;
   });
   return 0;
 }

@@ -11,6 +11,7 @@ WorkList::WorkList(Leases& leases, std::vector<std::string> keys, int rank, int 
     std::vector<int64_t> share;
     for (int64_t i = (rank + turn) % world_size; i < int64_t(keys_.size()); i += world_size)
       share.push_back(i);
+    if (turn == 0) own_ = share.size();
     if (turn > 0) std::reverse(share.begin(), share.end());  // where its owner comes last
     waiting_.insert(waiting_.end(), share.begin(), share.end());
   }
@@ -20,15 +21,17 @@ std::vector<int64_t> WorkList::take(int64_t most) {
   std::vector<int64_t> missing, done;
   do {
     std::vector<int64_t> taken;
-    const size_t tries = waiting_.size();
-    for (size_t i = 0; i < tries && int64_t(taken.size()) < most; ++i) {
+    const bool own = own_ > 0;
+    for (size_t tries = own ? own_ : waiting_.size(); tries > 0 && int64_t(taken.size()) < most; --tries) {
       const int64_t piece = waiting_.front();
       waiting_.pop_front();
+      if (own) --own_;
       if (leases_.claim(keys_[size_t(piece)]))
         taken.push_back(piece);
       else
         waiting_.push_back(piece);
     }
+    if (taken.empty() && own) continue;  // with the others' shares
     if (taken.empty()) return {};
     // A claim ends after its piece has come into the folder: whatever was claimed before us is seen now.
     refresh_();

@@ -18,7 +18,8 @@ class WorkList {
   WorkList(Leases& leases, std::vector<std::string> keys, int rank, int world_size,
            std::function<void()> refresh, std::function<bool(int64_t)> present);
 
-  /// Claims up to `most` pieces. Nothing: all that is missing is claimed (or nothing is missing).
+  /// Claims up to `most` pieces, of the own share alone while some of it has not been tried. Nothing: all
+  /// that is missing is claimed (or nothing is missing).
   std::vector<int64_t> take(int64_t most);
   /// The claims on these pieces end: they are in the folder, or are given up.
   void release(const std::vector<int64_t>& pieces);
@@ -38,6 +39,7 @@ class WorkList {
   std::function<void()> refresh_;
   std::function<bool(int64_t)> present_;
   std::deque<int64_t> waiting_;  // in the order in which they are tried
+  size_t own_ = 0;               // so many of the first are of the own share and have not been tried
 };
 
 }  // namespace wandistill

@@ -10,6 +10,7 @@ for seed in 1 2; do
   check "two jobs fill another, twenty kills, seed $seed" campaign 20 $seed "$war" "${data[@]}" --teacher_batch 2
   sed 's/^/      /' "$work/check.log"
   check "... nothing of the killed ones is left" nothing_left "$war"
+  check "... no record is there twice" no_duplicates "$war"
   check "... it verifies, nothing is missing" "$program" cache verify "$war" "${data[@]}"
   check "... and is the same, record by record" same_records "$work/peace" "$war"
 done

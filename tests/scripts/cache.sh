@@ -12,6 +12,7 @@ check "... says that it is complete" grep -q "is complete" "$work/peace.log"
 check "... each text once, and the negative prompt's" grep -q "texts *41 embeddings" <("$program" cache stats "$peace")
 check "two jobs fill another, three kills" campaign 3 7 "$war" "${data[@]}" --teacher_batch 2
 check "... nothing of the killed ones is left" nothing_left "$war"
+check "... no record is there twice" no_duplicates "$war"
 check "... it verifies, nothing is missing" "$program" cache verify "$war" "${data[@]}"
 check "... and is the same, record by record" same_records "$peace" "$war"
 
@@ -71,6 +72,15 @@ check "... what was computed is kept" test -n "$(find "$work/stopped" -name '*.h
 check "... and nothing is claimed" nothing_left "$work/stopped"
 check "the same command again" fill 1 term "$work/stopped" "${data[@]}"
 check "... completes it" same_records "$peace" "$work/stopped"
+
+# A full disk: no file of more than 256 KB.
+fill_full() {
+  run_ranks 2 bash -c 'trap "" XFSZ; ulimit -f 250; exec "$@"' _ "$program" cache --cache_dir "$work/full" \
+    "${fill_options[@]}" "${data[@]}" > "$work/full.log" 2>&1
+}
+check "a full disk: an error" not fill_full
+check "... that names file and reason" grep -q "$work/full/shard_rank_.*: File too large" "$work/full.log"
+check "... and nothing half-written stays" nothing_left "$work/full"
 
 # Halves by different jobs, merged; and bfloat16.
 head -n 20 "$(prompts 40)" > "$work/first.txt"

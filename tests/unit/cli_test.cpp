@@ -44,6 +44,35 @@ TEST_CASE("cli: train takes its defaults from the struct and the embedded data")
   CHECK_FALSE(line.options.save_samples);
 }
 
+TEST_CASE("cli: cache fills what train with the same options reads") {
+  cli::CacheLine line("some/data");
+  REQUIRE(line.parse({"--cache_dir", "C", "--cache_dtype", "bfloat16"}));
+  TrainLine train("some/data");
+  REQUIRE(train.parse({"--output_dir", "O"}));
+  CHECK(line.options.teacher.teacher_path == train.options.teacher.teacher_path);
+  CHECK(line.options.teacher.teacher_steps == train.options.teacher.teacher_steps);
+  CHECK(line.options.student_config == train.options.student_config);
+  CHECK(line.options.data_path == train.options.data_path);
+  CHECK(line.options.seed == train.options.seed);
+  CHECK(line.options.cache.repetitions == train.options.cache.repetitions);
+  CHECK(line.options.cache.cache_dtype == "bfloat16");
+  CHECK(line.options.height == 0);
+  cli::CacheLine sized("some/data");
+  REQUIRE(sized.parse({"--cache_dir", "C", "--image_size", "64"}));
+  CHECK(sized.options.height == 64);
+  CHECK(sized.options.width == 64);
+  check_mentions(error_of([&] { cli::CacheLine("data").parse({}); }), {"--cache_dir is missing"});
+  check_mentions(error_of([&] {
+                   cli::CacheLine("data").parse({"--cache_dir", "C", "--lease_seconds", "0"});
+                 }),
+                 {"lease_seconds", "0.5"});
+  check_mentions(error_of([] {
+                   cli::prepare({"cache", "merge", "--cache_dir", "C"});
+                 }),
+                 {"--from is missing"});
+  check_mentions(error_of([] { cli::prepare({"cache", "verify"}); }), {"--cache_dir is missing"});
+}
+
 TEST_CASE("cli: auto stands for the number 0, in both directions") {
   TrainLine line("data");
   REQUIRE(line.parse({"--output_dir", "O", "--sample_batch", "3", "--vae_tile_rows", "auto"}));

@@ -167,6 +167,10 @@ TEST_CASE(
       first, keys, 0, 2, [] {}, is_present),
       b(
           second, keys, 1, 2, [] {}, is_present);
+  CHECK(WorkList(
+            second, keys, 1, 2, [] {}, is_present)
+            .take(9) == std::vector<int64_t>{1, 3, 5});  // no more
+  second.release_all();
   CHECK(a.take(2) == std::vector<int64_t>{0, 2});
   CHECK(b.take(2) == std::vector<int64_t>{1, 3});
   present[4] = true;  // somebody has made it since
