@@ -18,8 +18,8 @@ check "... and is the same, record by record" same_records "$peace" "$war"
 
 # A byte changed in each section of a shard, each in a shard of its own: numbers, their index, the prompts, the
 # settings, the checksum of all. One is cut off, one shorter by the checksum, one is no HDF5.
-# chunk FILE DATASET: where its first chunk is; tree: where the index of its chunks is; at FILE TEXT: where this is.
-chunk() { h5ls -v -a "$1/$2" | awk '$1 ~ /^0x/ { print $3; exit }'; }
+# chunk FILE DATASET: where its values, or its first chunk of them, are; tree: where the index of its chunks is; at FILE TEXT: where this is.
+chunk() { h5ls -v -a "$1/$2" | awk '$1 == "Address:" { at = $2 } $1 ~ /^0x/ { at = $3; exit } END { print at }'; }
 tree() { h5ls -v -a "$1/$2" | awk '$1 == "Address:" { print $2; exit }'; }
 at() { grep -abo -- "$2" "$1" | head -n 1 | cut -d: -f1; }
 cp -r "$peace" "$work/damaged"
