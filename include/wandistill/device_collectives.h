@@ -30,8 +30,15 @@ class DeviceCollectives {
 
   /// Enqueues: values [count] become their sums over the ranks, on every rank to the same bits.
   void all_reduce_sum(float* values, int64_t count, Stream& stream);
+  void all_reduce_sum(double* values, int64_t count, Stream& stream);
+  /// Enqueues: own = this rank's piece (piece_of) of the values' [count] sums over the ranks; they may be
+  /// lost.
+  void reduce_scatter_sum(float* values, int64_t count, float* own, Stream& stream);
   /// Enqueues: all [W, bytes] = every rank's own [bytes], by rank. own may be its place in all.
   void all_gather(const void* own, void* all, int64_t bytes, Stream& stream);
+  /// Enqueues: all [count] elements of so many bytes, of which every rank has its piece (piece_of) in place,
+  /// are there on every rank.
+  void all_gather_pieces(void* all, int64_t count, int64_t element_bytes, Stream& stream);
   /// Returns when the event is reached. Waits as the session's collectives do: with their time-out and
   /// report. Error if the collectives have failed.
   void wait(Event& event, const std::string& what, const Patience& patience = {}) const;
@@ -39,7 +46,10 @@ class DeviceCollectives {
  protected:
   DeviceCollectives(const Session& session, Device& device);
   virtual void enqueue_sum(float* values, int64_t count, Stream& stream) = 0;
+  virtual void enqueue_sum(double* values, int64_t count, Stream& stream) = 0;
+  virtual void enqueue_reduce_scatter(float* values, int64_t count, float* own, Stream& stream) = 0;
   virtual void enqueue_gather(const void* own, void* all, int64_t bytes, Stream& stream) = 0;
+  virtual void enqueue_gather_pieces(void* all, int64_t count, int64_t element_bytes, Stream& stream) = 0;
   /// Error if a collective has failed.
   virtual void check() const {}
   /// True while an exception ends the run.
@@ -49,6 +59,10 @@ class DeviceCollectives {
   const Session& session_;
 
  private:
+  /// In the order of all collectives.
+  template <class Enqueue>
+  void in_order(Stream& stream, Enqueue enqueue);
+
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Event> last_;
   int exceptions_at_start_;

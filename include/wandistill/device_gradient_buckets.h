@@ -10,20 +10,22 @@
 
 namespace wandistill {
 
+inline constexpr int64_t kDeviceBucketBytes = int64_t{32} << 20;
+
 /// GradientBuckets on device memory: the sums run in the collectives' stream. The host waits for nothing.
 class DeviceGradientBuckets {
  public:
-  /// gradients: device memory; outlives this, as collectives and device do. order, bucket_bytes: as
+  /// gradients, own: device memory; outlive this, as collectives and device do. order, bucket_bytes, own: as
   /// GradientBuckets has them.
   DeviceGradientBuckets(DeviceCollectives& collectives, Device& device, float* gradients,
-                        const std::vector<Range>& order, int64_t bucket_bytes);
+                        const std::vector<Range>& order, int64_t bucket_bytes, float* own = nullptr);
   ~DeviceGradientBuckets();
 
   /// What is enqueued on `compute` so far completes range `index` of the order for this step. Until wait()
   /// nothing else may touch it.
   void ready(int64_t index, Stream& compute);
-  /// What is enqueued on `compute` from now on finds every bucket summed, on every rank to the same bits.
-  /// Prepares the next step. Ranges that were not reported count as ready now.
+  /// What is enqueued on `compute` from now on finds every bucket summed, to the same bits on every rank
+  /// that gets them. Prepares the next step. Ranges that were not reported count as ready now.
   void wait(Stream& compute);
   int64_t bucket_count() const;
 

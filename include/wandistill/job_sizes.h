@@ -17,4 +17,14 @@ inline constexpr int64_t kDefaultImageSize = 1024;
 /// Bytes of text encoder, tokenizer and VAE from which on the exported student has links to the teacher's.
 inline constexpr int64_t kCopyBelow = int64_t{1} << 30;
 
+/// Bytes that a rank in training holds from step to step, beside activations. kept: parameters whose
+/// optimizer state is this rank's (Shard::size()). bfloat16: what the student reads weights in.
+constexpr int64_t training_state_bytes(int64_t parameters, int64_t kept, bool bfloat16) {
+  // Weights, moments, average, gradients, all float32; beside them weights and average as bfloat16.
+  if (kept == parameters) return parameters * (5 * 4 + (bfloat16 ? 2 * 2 : 0));
+  // Of all parameters gradients (whose place the whole average takes between steps), weights and, in
+  // bfloat16, average as they are read; of its shard also the gradients' sums.
+  return parameters * (4 + (bfloat16 ? 2 * 2 : 4)) + kept * 5 * 4;
+}
+
 }  // namespace wandistill

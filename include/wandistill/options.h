@@ -72,6 +72,7 @@ struct TrainOptions {
   double beta1 = 0.9, beta2 = 0.95, adam_eps = 1e-8;
   double clip = 1.0;
   double ema_decay = 0.999;
+  int64_t zero = 0;                          // 1: the ranks share the optimizer's state (shard.h)
   std::string sigma_weighting = "relative";  // uniform | relative
   double renoise_weight = 0.0;               // lambda of the re-noised x0 term
   double validation_fraction = 0.05;

@@ -60,6 +60,10 @@ void declare_training(OptionSet& set, TrainOptions& o) {
   set.add("clip", &o.clip, "X", "largest norm of the whole gradient; 0: not clipped")->limits(at_least(0));
   set.add("ema_decay", &o.ema_decay, "X", "of the averaged weights, which are sampled and exported")
       ->limits(between(0, 0.999999999));
+  set.add("zero", &o.zero, "0|1",
+          "1: each rank keeps its part alone of moments, average and float32 weights, for less memory; "
+          "checkpoints are the same")
+      ->limits(between(0, 1));
   set.add("sigma_weighting", &o.sigma_weighting, "",
           "squared error as it is, or relative to the teacher's at that sigma")
       ->choices({"uniform", "relative"});

@@ -36,9 +36,9 @@ void BucketPlan::all_ready() {
   for (Bucket& b : buckets_) b.missing = 0;
 }
 
-const Range* BucketPlan::next() {
-  if (next_ == count() || buckets_[next_].missing > 0) return nullptr;
-  return &buckets_[next_++].range;
+int64_t BucketPlan::next() {
+  if (next_ == count() || buckets_[next_].missing > 0) return -1;
+  return next_++;
 }
 
 void BucketPlan::start_again() {

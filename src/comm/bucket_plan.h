@@ -18,9 +18,10 @@ class BucketPlan {
   /// Range `index` of the order is complete.
   void ready(int64_t index);
   void all_ready();
-  /// The next bucket whose ranges are complete; null if it is not yet, or if there is none left. So the order
+  const Range& bucket(int64_t index) const { return buckets_[index].range; }
+  /// The next bucket whose ranges are complete; -1 if it is not yet, or if there is none left. So the order
   /// is the same on all ranks.
-  const Range* next();
+  int64_t next();
   /// Nothing is complete any more, and the first bucket is the next.
   void start_again();
 

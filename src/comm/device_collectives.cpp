@@ -6,6 +6,7 @@
 
 #include "nccl_collectives.h"
 #include "src/gpu/simt_device.h"
+#include "wandistill/shard.h"
 
 namespace wandistill {
 
@@ -15,16 +16,31 @@ DeviceCollectives::DeviceCollectives(const Session& session, Device& device)
       last_(device.make_event()),
       exceptions_at_start_(std::uncaught_exceptions()) {}
 
-void DeviceCollectives::all_reduce_sum(float* values, int64_t count, Stream& stream) {
+template <class Enqueue>
+void DeviceCollectives::in_order(Stream& stream, Enqueue enqueue) {
   stream.wait(*last_);
-  if (count > 0) enqueue_sum(values, count, stream);
+  enqueue();
   stream.record(*last_);
 }
 
+void DeviceCollectives::all_reduce_sum(float* values, int64_t count, Stream& stream) {
+  if (count > 0) in_order(stream, [&] { enqueue_sum(values, count, stream); });
+}
+
+void DeviceCollectives::all_reduce_sum(double* values, int64_t count, Stream& stream) {
+  if (count > 0) in_order(stream, [&] { enqueue_sum(values, count, stream); });
+}
+
+void DeviceCollectives::reduce_scatter_sum(float* values, int64_t count, float* own, Stream& stream) {
+  if (count > 0) in_order(stream, [&] { enqueue_reduce_scatter(values, count, own, stream); });
+}
+
 void DeviceCollectives::all_gather(const void* own, void* all, int64_t bytes, Stream& stream) {
-  stream.wait(*last_);
-  if (bytes > 0) enqueue_gather(own, all, bytes, stream);
-  stream.record(*last_);
+  if (bytes > 0) in_order(stream, [&] { enqueue_gather(own, all, bytes, stream); });
+}
+
+void DeviceCollectives::all_gather_pieces(void* all, int64_t count, int64_t element_bytes, Stream& stream) {
+  if (count > 0) in_order(stream, [&] { enqueue_gather_pieces(all, count, element_bytes, stream); });
 }
 
 void DeviceCollectives::wait(Event& event, const std::string& what, const Patience& patience) const {
@@ -48,9 +64,14 @@ class NoCollectives : public DeviceCollectives {
 
  private:
   void enqueue_sum(float*, int64_t, Stream&) override {}
+  void enqueue_sum(double*, int64_t, Stream&) override {}
+  void enqueue_reduce_scatter(float* values, int64_t count, float* own, Stream& stream) override {
+    copy(stream, own, values, count);
+  }
   void enqueue_gather(const void* own, void* all, int64_t bytes, Stream& stream) override {
     if (own != all) stream.copy(all, own, bytes);
   }
+  void enqueue_gather_pieces(void*, int64_t, int64_t, Stream&) override {}
 };
 
 constexpr int64_t kLargestMessage = INT_MAX / 2;  // MPI counts are int
@@ -93,12 +114,43 @@ class SimtCollectives : public DeviceCollectives {
     });
   }
 
-  void enqueue_sum(float* values, int64_t count, Stream& stream) override {
-    enqueue(stream, [values, count](MPI_Comm comm) {
+  template <class T>
+  void sum(T* values, int64_t count, MPI_Datatype type, Stream& stream) {
+    enqueue(stream, [values, count, type](MPI_Comm comm) {
       for (int64_t at = 0; at < count; at += kLargestMessage)
         WD_MPI(MPI_Allreduce(MPI_IN_PLACE, values + at,
-                             static_cast<int>(std::min(kLargestMessage, count - at)), MPI_FLOAT, MPI_SUM,
-                             comm));
+                             static_cast<int>(std::min(kLargestMessage, count - at)), type, MPI_SUM, comm));
+    });
+  }
+  void enqueue_sum(float* values, int64_t count, Stream& stream) override {
+    sum(values, count, MPI_FLOAT, stream);
+  }
+  void enqueue_sum(double* values, int64_t count, Stream& stream) override {
+    sum(values, count, MPI_DOUBLE, stream);
+  }
+
+  /// Every rank's numbers in pieces of `count` elements of so many bytes, and their offsets.
+  std::pair<std::vector<int>, std::vector<int>> pieces(int64_t count, int64_t element_bytes) const {
+    WD_REQUIRE(count * element_bytes <= kLargestMessage);
+    std::vector<int> sizes, offsets;
+    for (int r = 0; r < world_size(); ++r) {
+      const Range piece = piece_of(count, world_size(), r);
+      sizes.push_back(static_cast<int>(piece.size() * element_bytes));
+      offsets.push_back(static_cast<int>(piece.begin * element_bytes));
+    }
+    return {sizes, offsets};
+  }
+
+  void enqueue_reduce_scatter(float* values, int64_t count, float* own, Stream& stream) override {
+    enqueue(stream, [values, own, sizes = pieces(count, 1).first](MPI_Comm comm) {
+      WD_MPI(MPI_Reduce_scatter(values, own, sizes.data(), MPI_FLOAT, MPI_SUM, comm));
+    });
+  }
+
+  void enqueue_gather_pieces(void* all, int64_t count, int64_t element_bytes, Stream& stream) override {
+    enqueue(stream, [all, cut = pieces(count, element_bytes)](MPI_Comm comm) {
+      WD_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, cut.first.data(), cut.second.data(),
+                            MPI_BYTE, comm));
     });
   }
 

@@ -1,6 +1,7 @@
 #include "wandistill/device_gradient_buckets.h"
 
 #include "bucket_plan.h"
+#include "wandistill/shard.h"
 
 namespace wandistill {
 
@@ -9,22 +10,36 @@ struct DeviceGradientBuckets::Reduction {
   float* gradients;
   BucketPlan plan;  // without buckets in a world of one rank
   std::unique_ptr<Event> complete, summed;
+  std::vector<float*> own;  // of a reduce-scatter: where the rank's piece of each bucket goes
 
   void start_ready(Stream& compute) {
-    while (const Range* bucket = plan.next()) {
+    for (int64_t next = plan.next(); next >= 0; next = plan.next()) {
+      const Range& bucket = plan.bucket(next);
       compute.record(*complete);
       collectives.stream().wait(*complete);
-      collectives.all_reduce_sum(gradients + bucket->begin, bucket->size(), collectives.stream());
+      if (own.empty())
+        collectives.all_reduce_sum(gradients + bucket.begin, bucket.size(), collectives.stream());
+      else
+        collectives.reduce_scatter_sum(gradients + bucket.begin, bucket.size(),
+                                       own[static_cast<size_t>(next)], collectives.stream());
     }
   }
 };
 
 DeviceGradientBuckets::DeviceGradientBuckets(DeviceCollectives& collectives, Device& device, float* gradients,
-                                             const std::vector<Range>& order, int64_t bucket_bytes)
+                                             const std::vector<Range>& order, int64_t bucket_bytes,
+                                             float* own)
     : reduction_(new Reduction{
-          collectives, gradients,
+          collectives,
+          gradients,
           BucketPlan(collectives.world_size() == 1 ? std::vector<Range>() : order, bucket_bytes),
-          device.make_event(), device.make_event()}) {}
+          device.make_event(),
+          device.make_event(),
+          {}}) {
+  if (!own) return;
+  const Shard shard(order, bucket_bytes, collectives.world_size(), collectives.rank());
+  for (const Shard::Piece& piece : shard.pieces()) reduction_->own.push_back(own + piece.at);
+}
 
 DeviceGradientBuckets::~DeviceGradientBuckets() = default;
 

@@ -3,6 +3,7 @@
 #include <nccl.h>
 
 #include "src/gpu/cuda_device.h"
+#include "wandistill/shard.h"
 
 namespace wandistill {
 namespace {
@@ -36,9 +37,40 @@ class NcclCollectives : public DeviceCollectives {
 
  private:
   void enqueue_sum(float* values, int64_t count, Stream& stream) override {
-    WD_CHECK_NCCL(comm_, settled(ncclAllReduce(values, values, static_cast<size_t>(count), ncclFloat, ncclSum,
+    sum(values, count, ncclFloat, stream);
+  }
+  void enqueue_sum(double* values, int64_t count, Stream& stream) override {
+    sum(values, count, ncclDouble, stream);
+  }
+  void sum(void* values, int64_t count, ncclDataType_t type, Stream& stream) {
+    WD_CHECK_NCCL(comm_, settled(ncclAllReduce(values, values, static_cast<size_t>(count), type, ncclSum,
                                                comm_, stream_of(stream)),
                                  "NCCL's links for a sum"));
+  }
+
+  /// NCCL's pieces are of one size: what is left over is the last rank's, and goes to it by a call of its
+  /// own.
+  void enqueue_reduce_scatter(float* values, int64_t count, float* own, Stream& stream) override {
+    const int64_t each = count / world_size(), rest = count % world_size();
+    if (each > 0)
+      WD_CHECK_NCCL(comm_, settled(ncclReduceScatter(values, own, static_cast<size_t>(each), ncclFloat,
+                                                     ncclSum, comm_, stream_of(stream)),
+                                   "NCCL's links for a reduce-scatter"));
+    if (rest > 0)
+      WD_CHECK_NCCL(comm_, settled(ncclReduce(values + count - rest, own + each, static_cast<size_t>(rest),
+                                              ncclFloat, ncclSum, world_size() - 1, comm_, stream_of(stream)),
+                                   "NCCL's links for a reduction"));
+  }
+
+  void enqueue_gather_pieces(void* all, int64_t count, int64_t element_bytes, Stream& stream) override {
+    const int64_t each = count / world_size() * element_bytes, rest = count % world_size() * element_bytes;
+    char* const bytes = static_cast<char*>(all);
+    if (each > 0) enqueue_gather(bytes + rank() * each, all, each, stream);
+    char* const last = bytes + world_size() * each;
+    if (rest > 0)
+      WD_CHECK_NCCL(comm_, settled(ncclBroadcast(last, last, static_cast<size_t>(rest), ncclUint8,
+                                                 world_size() - 1, comm_, stream_of(stream)),
+                                   "NCCL's links for a broadcast"));
   }
 
   void enqueue_gather(const void* own, void* all, int64_t bytes, Stream& stream) override {

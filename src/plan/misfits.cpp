@@ -47,6 +47,8 @@ std::vector<Remedy> remedies(const PlanInput& input, Stage stage) {
                      }});
     return all;
   }
+  if (input.machine.world_size > 1)
+    all.push_back({"zero", "1", [](PlanInput& in) { return std::exchange(in.options.zero, 1) == 0; }});
   all.push_back(text("student_dtype", "bfloat16",
                      [](PlanInput& in) -> std::string& { return in.options.student_dtype; }));
   if (stage == Stage::kPictures)

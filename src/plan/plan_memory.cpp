@@ -5,9 +5,12 @@
 #include "src/plan/plan_parts.h"
 #include "src/sample/round_limits.h"
 #include "wandistill/component_tensors.h"
+#include "wandistill/device_gradient_buckets.h"
 #include "wandistill/flops.h"
+#include "wandistill/gradient_buckets.h"
 #include "wandistill/job_sizes.h"
 #include "wandistill/plan.h"
+#include "wandistill/shard.h"
 #include "wandistill/wan_transformer.h"
 
 namespace wandistill {
@@ -21,6 +24,15 @@ int64_t bytes_of(Dtype dtype) {
   return dtype == Dtype::kBfloat16 ? 2 : 4;
 }
 
+/// Whose optimizer state the last rank keeps, which has most.
+int64_t kept_parameters(const PlanInput& in) {
+  const ParameterLayout layout(in.student);
+  const int W = static_cast<int>(in.machine.world_size);
+  if (in.options.zero == 0 || W == 1) return layout.total();
+  return Shard(layout.gradient_order(), in.machine.on_gpu() ? kDeviceBucketBytes : kBucketBytes, W, W - 1)
+      .size();
+}
+
 class Memory {
  public:
   Memory(const PlanInput& input, TeacherPlacement placement)
@@ -32,6 +44,7 @@ class Memory {
         picture_(input.vae.z_dim * h_ * w_),
         rows_(text_rows(input.prompts.longest)),
         student_(ParameterLayout(input.student).total()),
+        kept_(kept_parameters(input)),
         teacher_type_(input.element(o_.teacher.teacher_dtype)),
         student_type_(input.element(o_.student_dtype)),
         vae_element_(bytes_of(input.element(o_.pictures.vae_dtype))) {}
@@ -126,7 +139,7 @@ class Memory {
     int64_t work = kCalibrationPoints * picture_ * kFloat;
     if (o_.init != "random")
       work += kFloat * tokens * (10 * C + 2 * in_.teacher.ffn_dim) + 5 * C * C * int64_t(sizeof(double));
-    const int64_t state = 4 * student_ * kFloat;
+    const int64_t state = (kept_ == student_ ? 4 * student_ : student_ + 4 * kept_) * kFloat;
     if (in_.machine.on_gpu()) {
       stage.host += expert + state + work;
       return stage;
@@ -153,8 +166,7 @@ class Memory {
   /// What a trainer holds from step to step: the models, and the activations and the batch of a pass.
   StageMemory trainer() const {
     StageMemory stage = beside_pictures({});
-    // Weights, both moments, average, gradients; in bfloat16 weights and average once more.
-    stage.weights += student_ * (5 * kFloat + (student_type_ == Dtype::kBfloat16 ? 4 : 0));
+    stage.weights += training_state_bytes(student_, kept_, student_type_ == Dtype::kBfloat16);
     stage.activations =
         student_activations(o_.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll, samples()) +
         batch(samples());
@@ -230,6 +242,7 @@ class Memory {
   int64_t h_, w_, picture_;  // latents; floats of one picture's
   int64_t rows_;             // of the longest prompt
   int64_t student_;          // parameters
+  int64_t kept_;             // of these the rank's that keeps most
   Dtype teacher_type_, student_type_;
   int64_t vae_element_;
 };

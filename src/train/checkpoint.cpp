@@ -52,7 +52,7 @@ void save_checkpoint(const fs::path& file, const ParameterLayout& layout, const 
 }
 
 TrainingState load_checkpoint(const fs::path& file, const ParameterLayout& layout,
-                              const RunIdentity& identity) {
+                              const RunIdentity& identity, const Shard& shard) {
   const H5File h5 = H5File::open_read(file);
   if (const int64_t format = h5.read_scalar_int64("format"); format != kFormat)
     fail(file.string(), ": checkpoint format ", format, "; this version reads ", kFormat);
@@ -72,14 +72,16 @@ TrainingState load_checkpoint(const fs::path& file, const ParameterLayout& layou
   state.best_validation = h5.read_scalar_double("best_validation");
   for_each_counter(state, [&](const char* name, int64_t& value) { value = h5.read_scalar_int64(name); });
   for (size_t i = 0; i < kSections.size(); ++i) {
-    Buffer<float> buffer(layout.total());
+    Buffer<float> kept(shard.size());
     for (const ParameterInfo& p : layout.parameters()) {
       const std::string name = cat(kSections[i], "/", p.name);
-      h5.read<float>(name, p.shape, buffer.data() + p.offset);
-      for (int64_t at = p.offset; at < p.offset + p.size; ++at)
-        if (!std::isfinite(buffer[at])) fail(file.string(), ": ", name, " is not finite");
+      Buffer<float> tensor(p.size);
+      h5.read<float>(name, p.shape, tensor.data());
+      for (const float value : tensor)
+        if (!std::isfinite(value)) fail(file.string(), ": ", name, " is not finite");
+      shard.keep({p.offset, p.offset + p.size}, tensor.data(), kept.data());
     }
-    *state.sections()[i] = OpBuffer<float>(std::move(buffer));
+    *state.sections()[i] = OpBuffer<float>(std::move(kept));
   }
   return state;
 }

@@ -50,37 +50,44 @@ CheckpointWriter::~CheckpointWriter() {
   thread_.join();
 }
 
-void CheckpointWriter::save(const TrainingState& state, std::vector<Target> targets) {
+void CheckpointWriter::save(const TrainingCounters& counters, const WholeSection& section,
+                            std::vector<Target> targets) {
   wait_until_idle();
   const Stage stage("checkpoint copy");
   const int64_t n = layout_.total();
   targets_ = std::move(targets);
-  counters_ = state;
+  counters_ = counters;
+  float* room = nullptr;
   try {
-    float* copy_at = nullptr;
-    if (compute_.on_host()) {
-      if (host_copy_.empty()) host_copy_ = Buffer<float>(4 * n);
-      copy_at = host_copy_.data();
-    } else {
-      if (!pinned_copy_.size()) pinned_copy_ = PinnedBuffer<float>(*compute_.device, 4 * n);
-      if (!copied_) copied_ = compute_.device->make_event();
-      copy_at = pinned_copy_.data();
-    }
-    for (const OpBuffer<float>* section : state.sections()) {
-      copy(compute_, copy_at, section->data(), n);
-      copy_at += n;
-    }
-    if (!compute_.on_host()) compute_.stream->record(*copied_);
-    copying_ = true;
-  } catch (const std::exception& error) {  // no memory for the copy
+    room = room_for_copy();
+  } catch (const std::exception& error) {
     const std::lock_guard lock(mutex_);
     for (const Target& target : targets_)
       reports_.push_back({.file = target.file,
                           .step = counters_.step,
                           .error = cat(target.file.string(), ": cannot copy the state: ", error.what())});
-    return;
   }
-  if (compute_.on_host()) hand_over();
+  for (size_t i = 0; i < kSections.size(); ++i) {
+    const float* whole = section(i);
+    if (room) copy(compute_, room + int64_t(i) * n, whole, n);
+  }
+  if (!room) return;
+  copying_ = true;
+  if (compute_.on_host())
+    hand_over();
+  else
+    compute_.stream->record(*copied_);
+}
+
+float* CheckpointWriter::room_for_copy() {
+  const int64_t n = int64_t(kSections.size()) * layout_.total();
+  if (compute_.on_host()) {
+    if (host_copy_.empty()) host_copy_ = Buffer<float>(n);
+    return host_copy_.data();
+  }
+  if (!pinned_copy_.size()) pinned_copy_ = PinnedBuffer<float>(*compute_.device, n);
+  if (!copied_) copied_ = compute_.device->make_event();
+  return pinned_copy_.data();
 }
 
 void CheckpointWriter::hand_over() {

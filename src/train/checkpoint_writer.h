@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -10,6 +11,10 @@
 #include "wandistill/compute.h"
 
 namespace wandistill {
+
+/// A section of the state (kSections) where the queue works, whole [layout.total()], until it is asked for
+/// the next one. Where ranks share the state it is collective.
+using WholeSection = std::function<const float*(size_t section)>;
 
 /// One file: on the disk, or not and why.
 struct CheckpointReport {
@@ -37,9 +42,10 @@ class CheckpointWriter {
     std::filesystem::path file;
     std::optional<KeepCheckpoints> prune;  // when it is there, of the older ones in its folder
   };
-  /// Copies the state, which may change after the call (on a device: by what is enqueued after it), and has
-  /// it written to these files, one after the other.
-  void save(const TrainingState& state, std::vector<Target> targets);
+  /// Copies the state, section by section, which may change after the call (on a device: by what is enqueued
+  /// after it), and has it written to these files, one after the other. Asks for every section once, whatever
+  /// fails.
+  void save(const TrainingCounters& counters, const WholeSection& section, std::vector<Target> targets);
   /// What was written or failed since the last call. Does not wait. On a device the writing starts in the
   /// first poll() that finds the copy done.
   std::vector<CheckpointReport> poll();
@@ -47,6 +53,7 @@ class CheckpointWriter {
   std::vector<CheckpointReport> finish();
 
  private:
+  float* room_for_copy();
   /// The copy is complete.
   void hand_over();
   void wait_until_idle();

@@ -17,14 +17,14 @@ RunCheckpoints::RunCheckpoints(Session& session, const Compute& compute, const T
   if (session.is_root()) writer_.emplace(compute, layout, identity_, std::move(effective_config));
 }
 
-std::optional<TrainingState> RunCheckpoints::load() {
+std::optional<TrainingState> RunCheckpoints::load(const Shard& shard) {
   std::vector<fs::path> files;
   if (options_.resume == "auto")
     files = list_checkpoints(folder_);
   else if (options_.resume != "none")
     files = {options_.resume};
   for (const fs::path& file : files) try {
-      TrainingState state = load_checkpoint(file, layout_, identity_);
+      TrainingState state = load_checkpoint(file, layout_, identity_, shard);
       events_.add("resume", {{"file", file.string()}, {"step", state.step}, {"epoch", state.epoch}});
       return state;
     } catch (const ForeignCheckpoint&) {
@@ -39,7 +39,7 @@ std::optional<TrainingState> RunCheckpoints::load() {
 }
 
 TrainingState RunCheckpoints::load_best() const {
-  return load_checkpoint(best_file(), layout_, identity_);
+  return load_checkpoint(best_file(), layout_, identity_, Shard::whole(layout_.total()));
 }
 
 void RunCheckpoints::remove_all() const {
@@ -52,17 +52,22 @@ bool RunCheckpoints::due(int64_t epoch) const {
          (options_.keep_every > 0 && epoch % options_.keep_every == 0);
 }
 
-void RunCheckpoints::save(const TrainingState& state, bool numbered, bool best) {
-  if (!writer_ || (!numbered && !best)) return;
+void RunCheckpoints::save(const TrainingCounters& counters, const WholeSection& section, bool numbered,
+                          bool best) {
+  if (!numbered && !best) return;
+  if (!writer_) {
+    for (size_t i = 0; i < kSections.size(); ++i) section(i);  // its part in what rank 0 gets
+    return;
+  }
   const int64_t steps_per_epoch =
       (identity_.samples_per_epoch + identity_.batch_size - 1) / identity_.batch_size;
   std::vector<CheckpointWriter::Target> targets;
   if (numbered)
-    targets.push_back({checkpoint_file(folder_, state.step),
+    targets.push_back({checkpoint_file(folder_, counters.step),
                        KeepCheckpoints{.newest = options_.keep_checkpoints,
                                        .every_steps = options_.keep_every * steps_per_epoch}});
   if (best) targets.push_back({best_file(), std::nullopt});
-  writer_->save(state, std::move(targets));
+  writer_->save(counters, section, std::move(targets));
   poll();
 }
 

@@ -20,17 +20,19 @@ class RunCheckpoints {
                  const ParameterLayout& layout, RunIdentity identity, std::string effective_config,
                  EventLog& events);
 
-  /// As --resume says: from that file, or the newest good one; damaged ones are passed over by name. Nothing
-  /// where there is none to go on from. Error if all are damaged, or of another run.
-  std::optional<TrainingState> load();
+  /// As --resume says, what the shard keeps: from that file, or the newest good one; damaged ones are passed
+  /// over by name. Nothing where there is none to go on from. Error if all are damaged, or of another run.
+  std::optional<TrainingState> load(const Shard& shard);
+  /// All of it.
   TrainingState load_best() const;
   /// What an earlier run left here is not this run's. For rank 0.
   void remove_all() const;
 
   /// True if a checkpoint is due at the end of this epoch.
   bool due(int64_t epoch) const;
-  /// numbered: for going on. Writes in the background (CheckpointWriter).
-  void save(const TrainingState& state, bool numbered, bool best);
+  /// numbered: for going on. Writes in the background (CheckpointWriter). Where ranks share the state it is
+  /// collective.
+  void save(const TrainingCounters& counters, const WholeSection& section, bool numbered, bool best);
   /// To be called once per step: says what was written or failed.
   void poll();
   /// Waits until all is written. True on every rank if the last numbered checkpoint was. Collective.

@@ -159,11 +159,17 @@ class TrainJob {
     say(cat("student: ", parameters / 1000 / 1000.0, " M parameters, ", s.layers, " layers of ", s.hidden(),
             ", ", student_config_.image_height, " x ", student_config_.image_width, " pixels, ",
             s.tokens(h_, w_), " tokens"));
-    // Beside them, in bfloat16, the weights and the average as products read them.
+    const Shard shard = optimizer_shard(session_, options_, compute_, student_->layout());
+    if (options_.zero > 0)
+      say(cat("the optimizer's state (moments, average, float32 weights) is ",
+              shard.is_whole() ? std::string("one rank's alone")
+                               : cat("shared by ", session_.world_size(), " ranks"),
+              " (--zero ", options_.zero, ")"));
     say(cat("memory per rank in training: weights, gradients, moments, average ",
-            int64_t(parameters * (narrow ? 24 : 20) / 1e6), " MB; activations of ", micro, " samples about ",
-            int64_t(activations / 1e6), " MB; on rank 0 the copy that checkpoints are written from, ",
-            int64_t(parameters * 16 / 1e6), " MB"));
+            int64_t(training_state_bytes(parameters, shard.size(), narrow) / 1e6), " MB; activations of ",
+            micro, " samples about ", int64_t(activations / 1e6),
+            " MB; on rank 0 the copy that checkpoints are written from, ", int64_t(parameters * 16 / 1e6),
+            " MB"));
     say(cat(prompts_.size(), " prompts from ", options_.data_path));
   }
 
@@ -226,12 +232,13 @@ class TrainJob {
     session_.collectively([&] {
       checkpoints_.emplace(session_, compute_, options_, student_->layout(), identity(), effective_config_,
                            *events_);
-      state = checkpoints_->load();
+      const Shard shard = optimizer_shard(session_, options_, compute_, student_->layout());
+      state = checkpoints_->load(shard);
       if (state) return;
       if (session_.is_root()) checkpoints_->remove_all();
-      const int64_t n = student_->layout().total();
+      const int64_t n = shard.size();
       state.emplace();
-      Buffer<float> weights = projected_weights();
+      Buffer<float> weights = shard.kept(projected_weights());
       state->m = OpBuffer<float>(Buffer<float>::zeros(n));
       state->v = OpBuffer<float>(Buffer<float>::zeros(n));
       state->ema = OpBuffer<float>(Buffer<float>::copy_of(weights.data(), n));
@@ -324,7 +331,7 @@ class TrainJob {
         summary = {};
         epoch_start = wall();
       } else if (step.stop) {
-        checkpoints_->save(trainer_->state(), true, false);
+        save(true, false);
       }
       checkpoints_->poll();
       if (step.stop && !trainer_->finished())
@@ -354,14 +361,19 @@ class TrainJob {
     const bool saved = last || step.stop || checkpoints_->due(state.epoch);
     summary->seconds = wall() - epoch_start;
     log_->epoch(state, *summary);  // first: a run that goes on from this checkpoint does not do it again
-    checkpoints_->save(state, saved, summary->best);
+    save(saved, summary->best);
     if (!samples_ || !samples_due(summary->epoch)) return;
     try {
       draw_samples(summary->epoch);
     } catch (const EndOfRun&) {
-      if (!saved) checkpoints_->save(state, true, false);
+      if (!saved) save(true, false);
       throw;
     }
+  }
+
+  void save(bool numbered, bool best) {
+    checkpoints_->save(
+        trainer_->state(), [&](size_t section) { return trainer_->whole(section); }, numbered, best);
   }
 
   static double wall() {
@@ -377,12 +389,20 @@ class TrainJob {
   /// The student's folder, with the weights of the best checkpoint, and the contact sheet.
   void finish() {
     checkpoints_->finish();
+    const bool best = session_.any(session_.is_root() && checkpoints_->have_best());
+    const float* last = best ? nullptr : trainer_->whole(kEmaSection);
     session_.collectively([&] {
       if (!session_.is_root()) return;
       if (samples_) samples_->write_contact_sheet(kSheetColumns);
-      const TrainingState chosen = checkpoints_->have_best()
-                                       ? checkpoints_->load_best()
-                                       : trainer_->state().copied(compute_, compute_.host());
+      TrainingState chosen;
+      if (best) {
+        chosen = checkpoints_->load_best();
+      } else {
+        static_cast<TrainingCounters&>(chosen) = trainer_->state();
+        Buffer<float> average(student_->layout().total());
+        download(compute_, average.data(), last, average.size());
+        chosen.ema = OpBuffer<float>(std::move(average));
+      }
       ExportInfo info{.steps = options_.sample_steps,
                       .flow_shift = flow_shift(),
                       .height = student_config_.image_height,

@@ -31,8 +31,6 @@ class TimedStage {
   double start_;
 };
 
-constexpr int64_t kBucketBytes = int64_t(4) << 20, kDeviceBucketBytes = int64_t(32) << 20;
-
 }  // namespace
 
 /// Scalars of one step, on their way from the device; on the host they are there at once.
@@ -57,6 +55,13 @@ struct Trainer::ReadBack {
   }
 };
 
+Shard optimizer_shard(const Session& session, const TrainOptions& options, const Compute& compute,
+                      const ParameterLayout& layout) {
+  if (options.zero == 0 || session.world_size() == 1) return Shard::whole(layout.total());
+  return {layout.gradient_order(), compute.on_host() ? kBucketBytes : kDeviceBucketBytes,
+          session.world_size(), session.rank()};
+}
+
 Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransformer& student,
                  const Dataset& data, const Shape& picture, const LossSettings& loss, double high_noise_from,
                  TrainingState state, const StopSignals& stop, const Compute& compute)
@@ -68,6 +73,7 @@ Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransfo
       loss_(loss),
       high_noise_from_(high_noise_from),
       compute_(compute),
+      shard_(optimizer_shard(session, options, compute, student.layout())),
       state_(compute.on_host() ? std::move(state) : state.copied(compute.host(), compute)),
       stop_(stop),
       update_(compute, 1),
@@ -78,25 +84,79 @@ Trainer::Trainer(Session& session, const TrainOptions& options, const WanTransfo
       steps_(std::make_unique<ReadBack[]>(2)),
       started_(now()),
       elapsed_before_(state_.elapsed) {
-  const std::vector<Range> order = student.layout().gradient_order();
+  const std::vector<Range>& order = student.layout().gradient_order();
+  const int64_t n = student.layout().total();
+  if (!shard_.is_whole()) own_gradients_ = OpBuffer<float>(compute, shard_.size());
+  float* const own = own_gradients_.empty() ? nullptr : own_gradients_.data();
   if (compute.on_host())
-    buckets_.emplace(session, gradients_.data(), order, kBucketBytes);
+    buckets_.emplace(session, gradients_.data(), order, kBucketBytes, own);
   else
     device_buckets_.emplace(*compute.collectives, *compute.device, gradients_.data(), order,
-                            kDeviceBucketBytes);
+                            kDeviceBucketBytes, own);
   upload(compute_, update_.data(), &state_.update, 1);
-  if (student.dtype() == Dtype::kFloat32) return;
-  const int64_t n = student.layout().total();
-  rounded_ = OpBuffer<bf16>(compute, n);
-  rounded_average_ = OpBuffer<bf16>(compute, n);
-  compute.bf16_ops->narrow(n, state_.weights.data(), rounded_.data(), compute);
+  if (student.dtype() == Dtype::kBfloat16) {
+    rounded_ = OpBuffer<bf16>(compute, n);
+    rounded_average_ = OpBuffer<bf16>(compute, n);
+    put_pieces(state_.weights, rounded_.data());
+  } else if (!shard_.is_whole()) {
+    all_weights_ = OpBuffer<float>(compute, n);
+    put_pieces(state_.weights, all_weights_.data());
+  }
+  if (shard_.is_whole()) return;
+  gather_weights();
+  wait_for_device("the weights of all ranks");
 }
 
 Trainer::~Trainer() = default;
 
+template <class T>
+void Trainer::put_pieces(const OpBuffer<float>& kept, T* flat) {
+  for (const Shard::Piece& piece : shard_.pieces()) {
+    const int64_t count = piece.own.size();
+    if (count == 0) continue;
+    if constexpr (std::is_same_v<T, float>)
+      copy(compute_, flat + piece.own.begin, kept.data() + piece.at, count);
+    else
+      compute_.bf16_ops->narrow(count, kept.data() + piece.at, flat + piece.own.begin, compute_);
+  }
+}
+
+void Trainer::gather_all(void* flat, int64_t element_bytes) {
+  if (shard_.is_whole()) return;
+  if (compute_.on_host())
+    gather_pieces(session_, shard_, static_cast<float*>(flat));
+  else
+    gather_pieces(*compute_.collectives, shard_, flat, element_bytes, *compute_.stream);
+}
+
+void Trainer::gather_weights() {
+  if (rounded_.empty())
+    gather_all(all_weights_.data(), sizeof(float));
+  else
+    gather_all(rounded_.data(), sizeof(bf16));
+}
+
+void Trainer::wait_for_device(const char* what) {
+  if (compute_.on_host()) return;
+  const std::unique_ptr<Event> done = compute_.device->make_event();
+  compute_.stream->record(*done);
+  compute_.collectives->wait(*done, what);
+}
+
+const float* Trainer::whole(size_t section) {
+  const OpBuffer<float>& kept = *state_.sections()[section];
+  if (shard_.is_whole()) return kept.data();
+  put_pieces(kept, gradients_.data());
+  gather_all(gradients_.data(), sizeof(float));
+  // Nobody but the ranks with work of their own would wait for it from here on.
+  wait_for_device("the state of all ranks");
+  return gradients_.data();
+}
+
 const void* Trainer::averaged_weights() {
-  if (rounded_average_.empty()) return state_.ema.data();
-  compute_.bf16_ops->narrow(state_.ema.size(), state_.ema.data(), rounded_average_.data(), compute_);
+  const float* average = whole(kEmaSection);
+  if (rounded_average_.empty()) return average;
+  compute_.bf16_ops->narrow(gradients_.size(), average, rounded_average_.data(), compute_);
   return rounded_average_.data();
 }
 
@@ -179,7 +239,6 @@ void Trainer::accumulate(const Share& share, ReadBack* step) {
 }
 
 void Trainer::update(double lr) {
-  const int64_t n = gradients_.size();
   const AdamWStep step{.lr = float(lr),
                        .beta1 = float(options_.beta1),
                        .beta2 = float(options_.beta2),
@@ -187,14 +246,28 @@ void Trainer::update(double lr) {
                        .weight_decay = float(options_.weight_decay),
                        .clip = float(options_.clip),
                        .ema_decay = float(options_.ema_decay)};
-  compute_.ops->squared_norm(n, gradients_.data(), squared_norm_.data(), compute_);
+  const float* gradients = shard_.is_whole() ? gradients_.data() : own_gradients_.data();
+  compute_.ops->squared_norm(shard_.size(), gradients, squared_norm_.data(), compute_);
+  if (!shard_.is_whole()) {
+    if (compute_.on_host())
+      session_.sum(squared_norm_.data(), 1);
+    else
+      compute_.collectives->all_reduce_sum(squared_norm_.data(), 1, *compute_.stream);
+  }
   compute_.ops->plan_update(step, squared_norm_.data(), update_.data(), compute_);
-  if (rounded_.empty())
-    compute_.ops->adamw(step, update_.data(), n, gradients_.data(), state_.weights.data(), state_.m.data(),
-                        state_.v.data(), state_.ema.data(), nullptr, compute_);
-  else
-    compute_.bf16_ops->adamw(step, update_.data(), n, gradients_.data(), state_.weights.data(),
-                             state_.m.data(), state_.v.data(), state_.ema.data(), rounded_.data(), compute_);
+  const auto update_piece = [&](const Shard::Piece& piece, auto* adamw, auto* weights) {
+    adamw(step, update_.data(), piece.own.size(), gradients + piece.at, state_.weights.data() + piece.at,
+          state_.m.data() + piece.at, state_.v.data() + piece.at, state_.ema.data() + piece.at,
+          weights ? weights + piece.own.begin : nullptr, compute_);
+  };
+  for (const Shard::Piece& piece : shard_.pieces()) {
+    if (piece.own.size() == 0) continue;
+    if (rounded_.empty())
+      update_piece(piece, compute_.ops->adamw, all_weights_.data());
+    else
+      update_piece(piece, compute_.bf16_ops->adamw, rounded_.data());
+  }
+  gather_weights();
 }
 
 void Trainer::read_back(ReadBack* step) {

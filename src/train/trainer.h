@@ -15,6 +15,7 @@
 #include "wandistill/gradient_buckets.h"
 #include "wandistill/options.h"
 #include "wandistill/session.h"
+#include "wandistill/shard.h"
 
 namespace wandistill {
 
@@ -51,10 +52,14 @@ struct ValidationResult {
   std::array<double, 5> sigma_bin{};
 };
 
+/// What this rank keeps of the optimizer's state: all of it, or with --zero 1 its part.
+Shard optimizer_shard(const Session& session, const TrainOptions& options, const Compute& compute,
+                      const ParameterLayout& layout);
+
 class Trainer {
  public:
   /// picture: [C, h, w] of the latents. high_noise_from: timesteps from which the teacher's high-noise expert
-  /// worked. state: on the host. compute outlives this.
+  /// worked. state: on the host, what optimizer_shard() keeps. compute outlives this. Collective.
   Trainer(Session& session, const TrainOptions& options, const WanTransformer& student, const Dataset& data,
           const Shape& picture, const LossSettings& loss, double high_noise_from, TrainingState state,
           const StopSignals& stop, const Compute& compute);
@@ -71,9 +76,12 @@ class Trainer {
   /// The error of the EMA weights on the held-out prompts. Collective; NaN if none are held out.
   ValidationResult validate();
 
-  /// Its buffers are where the ops work.
+  /// Its buffers are where the ops work, and have what this rank keeps.
   TrainingState& state() { return state_; }
-  /// The moving average, as the student takes its weights.
+  /// A section of the state (kSections) where the ops work, whole, until the next step or call of this or of
+  /// averaged_weights(): where ranks share the state, it lies where the gradients do. Then collective.
+  const float* whole(size_t section);
+  /// The moving average, as the student takes its weights, likewise.
   const void* averaged_weights();
 
  private:
@@ -82,8 +90,17 @@ class Trainer {
   double learning_rate() const;
   /// As the student takes them.
   const void* weights() const {
-    return rounded_.empty() ? static_cast<const void*>(state_.weights.data()) : rounded_.data();
+    if (!rounded_.empty()) return rounded_.data();
+    return shard_.is_whole() ? state_.weights.data() : all_weights_.data();
   }
+  /// Puts this rank's pieces, as T, in their places in `flat`: what it keeps of one section.
+  template <class T>
+  void put_pieces(const OpBuffer<float>& kept, T* flat);
+  /// All ranks' pieces; nothing if each keeps everything. Enqueues, on a device.
+  void gather_all(void* flat, int64_t element_bytes);
+  void gather_weights();
+  /// On a device: until all that is enqueued is done, collectives too.
+  void wait_for_device(const char* what);
   /// A step's global batch: samples [first, first + size) of the epoch's order, of which [begin, end) of it
   /// are this rank's.
   struct Share {
@@ -113,6 +130,7 @@ class Trainer {
   LossSettings loss_;
   double high_noise_from_;
   const Compute& compute_;
+  const Shard shard_;
   TrainingState state_;
   const StopSignals& stop_;
 
@@ -120,6 +138,9 @@ class Trainer {
   OpBuffer<UpdateState> update_;              // [1]
   OpBuffer<double> squared_norm_;             // [1]
   OpBuffer<float> gradients_;
+  // Where ranks share the state: the weights in float32, where the student takes these; the sums of this
+  // rank's gradients.
+  OpBuffer<float> all_weights_, own_gradients_;
   // One of the two, on the host and on a device:
   std::optional<GradientBuckets> buckets_;
   std::optional<DeviceGradientBuckets> device_buckets_;

@@ -9,6 +9,7 @@
 #include "wandistill/error.h"
 #include "wandistill/op_memory.h"
 #include "wandistill/ops/optimizer.h"
+#include "wandistill/shard.h"
 #include "wandistill/wan_config.h"
 
 namespace wandistill {
@@ -24,9 +25,10 @@ struct TrainingCounters {
 
 /// The sections of a checkpoint that have one number per parameter.
 inline constexpr std::array<const char*, 4> kSections = {"weights", "m", "v", "ema"};
+inline constexpr size_t kEmaSection = 3;
 
 struct TrainingState : TrainingCounters {
-  OpBuffer<float> weights, m, v, ema;  // flat, as ParameterLayout says
+  OpBuffer<float> weights, m, v, ema;  // flat, as ParameterLayout says: what a Shard keeps of it
 
   /// In the order of kSections.
   std::array<OpBuffer<float>*, 4> sections() { return {&weights, &m, &v, &ema}; }
@@ -55,10 +57,11 @@ class ForeignCheckpoint : public Error {
 void save_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
                      const TrainingCounters& counters, const std::array<const float*, 4>& buffers,
                      const RunIdentity& identity, const std::string& effective_config);
-/// Into the host's memory. Throws Error naming the file and what is damaged; ForeignCheckpoint naming what
-/// differs from `identity`.
+/// What the shard keeps, into the host's memory, and beside it for a while the largest tensor. Reads all of
+/// the file. Throws Error naming the file and what is damaged; ForeignCheckpoint naming what differs from
+/// `identity`.
 TrainingState load_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
-                              const RunIdentity& identity);
+                              const RunIdentity& identity, const Shard& shard);
 
 /// folder/step_%08d.h5
 std::filesystem::path checkpoint_file(const std::filesystem::path& folder, int64_t step);

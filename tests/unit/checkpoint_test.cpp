@@ -60,7 +60,11 @@ bool same(const TrainingState& a, const TrainingState& b) {
 }
 
 TrainingState load(const fs::path& file) {
-  return load_checkpoint(file, layout(), kIdentity);
+  return load_checkpoint(file, layout(), kIdentity, Shard::whole(layout().total()));
+}
+
+WholeSection sections(const TrainingState& state) {
+  return [&state](size_t section) { return state.sections()[section]->data(); };
 }
 
 CheckpointWriter writer_on(const Compute& compute) {
@@ -73,7 +77,8 @@ const Compute kHost{Queue{1}};
 fs::path checkpoint_in(const TemporaryFolder& folder, int64_t step) {
   const fs::path file = checkpoint_file(folder.path(), step);
   CheckpointWriter writer = writer_on(kHost);
-  writer.save(state_at(step), {{file, std::nullopt}});
+  const TrainingState state = state_at(step);
+  writer.save(state, sections(state), {{file, std::nullopt}});
   for (const CheckpointReport& report : writer.finish()) REQUIRE(report.error == "");
   return file;
 }
@@ -164,7 +169,7 @@ TEST_CASE("checkpoint writer: what is written is the state at the time of save()
     CheckpointWriter writer = writer_on(*compute);
     TrainingState state = state_at(12, *compute);
     for (const int64_t step : {12, 13, 14}) {  // each waits for the one before: there is one copy
-      writer.save(state, {{checkpoint_file(folder.path(), step), std::nullopt}});
+      writer.save(state, sections(state), {{checkpoint_file(folder.path(), step), std::nullopt}});
       const TrainingState next = state_at(step + 1);
       static_cast<TrainingCounters&>(state) = next;
       for (size_t i = 0; i < kSections.size(); ++i)
@@ -186,7 +191,8 @@ TEST_CASE("checkpoint writer: training does not wait for the disk, nor the disk 
   const fs::path file = checkpoint_file(folder.path(), 12);
   {
     CheckpointWriter writer = writer_on(kHost);
-    writer.save(state_at(12), {{file, std::nullopt}});
+    const TrainingState state = state_at(12);
+    writer.save(state, sections(state), {{file, std::nullopt}});
     CHECK(writer.poll().empty());
     CHECK_FALSE(fs::exists(file));
   }  // waits
@@ -200,7 +206,8 @@ TEST_CASE("checkpoint writer: any write that fails is reported, and the older fi
     CAPTURE(n);
     CheckpointWriter writer = writer_on(kHost);
     const Faults faults("fail:write:n=" + std::to_string(n));
-    writer.save(state_at(13), {{file, std::nullopt}, {best, std::nullopt}});
+    const TrainingState state = state_at(13);
+    writer.save(state, sections(state), {{file, std::nullopt}, {best, std::nullopt}});
     const std::vector<CheckpointReport> reports = writer.finish();
     REQUIRE(reports.size() == 2);
     const bool in_first = !reports[0].error.empty(), in_second = !reports[1].error.empty();
@@ -218,7 +225,8 @@ TEST_CASE("checkpoint writer: any write that fails is reported, and the older fi
   }
   const Faults faults("fail:rename");
   CheckpointWriter writer = writer_on(kHost);
-  writer.save(state_at(14), {{file, std::nullopt}});
+  const TrainingState state = state_at(14);
+  writer.save(state, sections(state), {{file, std::nullopt}});
   check_mentions(writer.finish().at(0).error, {file.string(), "rename"});
   CHECK(same(load(file), state_at(13)));
   CHECK(folder.count() == 2);
@@ -231,12 +239,12 @@ TEST_CASE("checkpoint writer: no memory for the copy, no room on the disk: repor
   const TrainingState state = state_at(12);
   {
     const Faults faults("fail:allocation");
-    writer.save(state, {{file, std::nullopt}});
+    writer.save(state, sections(state), {{file, std::nullopt}});
     const std::vector<CheckpointReport> reports = writer.finish();
     REQUIRE(reports.size() == 1);
     check_mentions(reports[0].error, {file.string(), "cannot copy the state"});
   }
-  writer.save(state, {{folder / "none" / "x.h5", std::nullopt}, {file, std::nullopt}});
+  writer.save(state, sections(state), {{folder / "none" / "x.h5", std::nullopt}, {file, std::nullopt}});
   const std::vector<CheckpointReport> reports = writer.finish();
   REQUIRE(reports.size() == 2);
   check_mentions(reports[0].error, {"none/x.h5"});

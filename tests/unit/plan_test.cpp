@@ -231,6 +231,19 @@ TEST_CASE("plan: memory of A14B's stages") {
   CHECK(memory(longer, Stage::kTraining).activations < memory(in, Stage::kTraining).activations / 4);
   CHECK(memory(in, Stage::kSaving).host == memory(in, Stage::kTraining).host + 16 * student);
   CHECK(memory(in, Stage::kPictures).computing() > memory(in, Stage::kSaving).computing());
+
+  // With --zero 1 of moments, average, float32 weights and the gradients' sums a rank's part: a few numbers
+  // more than an eighth on the last one.
+  PlanInput sharded = in;
+  sharded.options.zero = 1;
+  CHECK(memory(sharded, Stage::kTraining).weights == memory(in, Stage::kTraining).weights);  // one rank
+  in.machine.world_size = sharded.machine.world_size = 8;
+  CHECK(memory(in, Stage::kTraining).weights == 24 * student + decoder);
+  const int64_t part = memory(sharded, Stage::kTraining).weights - decoder - 8 * student;
+  CHECK(part >= 20 * student / 8);
+  CHECK(part <= 20 * (student / 8 + 7 * 100));
+  CHECK(memory(sharded, Stage::kStart).host < memory(in, Stage::kStart).host);
+  CHECK(memory(sharded, Stage::kSaving).host == memory(in, Stage::kSaving).host);
 }
 
 TEST_CASE("plan: what does not fit fits with the options that are named") {
