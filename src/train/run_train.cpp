@@ -373,7 +373,8 @@ class TrainJob {
 
   void save(bool numbered, bool best) {
     checkpoints_->save(
-        trainer_->state(), [&](size_t section) { return trainer_->whole(section); }, numbered, best);
+        trainer_->state(), [&](size_t section) { return trainer_->optimizer().whole(section); }, numbered,
+        best);
   }
 
   static double wall() {
@@ -381,7 +382,7 @@ class TrainJob {
   }
 
   void draw_samples(int64_t epoch) {
-    draw({.transformer = &*student_, .high_noise = trainer_->averaged_weights()},
+    draw({.transformer = &*student_, .high_noise = trainer_->optimizer().averaged_weights()},
          sampling(SamplerKind::kDdim, options_.sample_steps),
          {.epoch = epoch, .step = trainer_->state().step});
   }
@@ -390,7 +391,7 @@ class TrainJob {
   void finish() {
     checkpoints_->finish();
     const bool best = session_.any(session_.is_root() && checkpoints_->have_best());
-    const float* last = best ? nullptr : trainer_->whole(kEmaSection);
+    const float* last = best ? nullptr : trainer_->optimizer().whole(kEmaSection);
     session_.collectively([&] {
       if (!session_.is_root()) return;
       if (samples_) samples_->write_contact_sheet(kSheetColumns);

@@ -9,13 +9,10 @@
 #include "src/train/batch_reader.h"
 #include "src/train/dataset.h"
 #include "src/train/device_batch.h"
-#include "src/train/training_state.h"
+#include "src/train/optimizer.h"
 #include "wandistill/compute.h"
-#include "wandistill/device_gradient_buckets.h"
-#include "wandistill/gradient_buckets.h"
 #include "wandistill/options.h"
 #include "wandistill/session.h"
-#include "wandistill/shard.h"
 
 namespace wandistill {
 
@@ -77,30 +74,15 @@ class Trainer {
   ValidationResult validate();
 
   /// Its buffers are where the ops work, and have what this rank keeps.
-  TrainingState& state() { return state_; }
-  /// A section of the state (kSections) where the ops work, whole, until the next step or call of this or of
-  /// averaged_weights(): where ranks share the state, it lies where the gradients do. Then collective.
-  const float* whole(size_t section);
-  /// The moving average, as the student takes its weights, likewise.
-  const void* averaged_weights();
+  TrainingState& state() { return optimizer_.state(); }
+  const TrainingState& state() const { return optimizer_.state(); }
+  /// What has the state.
+  Optimizer& optimizer() { return optimizer_; }
 
  private:
   struct ReadBack;
 
   double learning_rate() const;
-  /// As the student takes them.
-  const void* weights() const {
-    if (!rounded_.empty()) return rounded_.data();
-    return shard_.is_whole() ? state_.weights.data() : all_weights_.data();
-  }
-  /// Puts this rank's pieces, as T, in their places in `flat`: what it keeps of one section.
-  template <class T>
-  void put_pieces(const OpBuffer<float>& kept, T* flat);
-  /// All ranks' pieces; nothing if each keeps everything. Enqueues, on a device.
-  void gather_all(void* flat, int64_t element_bytes);
-  void gather_weights();
-  /// On a device: until all that is enqueued is done, collectives too.
-  void wait_for_device(const char* what);
   /// A step's global batch: samples [first, first + size) of the epoch's order, of which [begin, end) of it
   /// are this rank's.
   struct Share {
@@ -130,20 +112,9 @@ class Trainer {
   LossSettings loss_;
   double high_noise_from_;
   const Compute& compute_;
-  const Shard shard_;
-  TrainingState state_;
+  Optimizer optimizer_;
   const StopSignals& stop_;
 
-  OpBuffer<bf16> rounded_, rounded_average_;  // where the student computes in bfloat16
-  OpBuffer<UpdateState> update_;              // [1]
-  OpBuffer<double> squared_norm_;             // [1]
-  OpBuffer<float> gradients_;
-  // Where ranks share the state: the weights in float32, where the student takes these; the sums of this
-  // rank's gradients.
-  OpBuffer<float> all_weights_, own_gradients_;
-  // One of the two, on the host and on a device:
-  std::optional<GradientBuckets> buckets_;
-  std::optional<DeviceGradientBuckets> device_buckets_;
   WanActivations activations_;
   BatchReader reader_;
   DeviceBatch batch_;
