@@ -4,9 +4,10 @@
 source "$(dirname "$0")/../lib.sh"
 
 # 6 prompts of 2 points, one held out; 3 samples on rank 0, 4 on rank 1, two micro batches.
-options=(--data_path "$(prompts 6)" --validation_fraction 0.2 --batch_size 7 --micro_batch 2
-  --init random --lr 1e-3 --warmup_steps 1 --num_epochs 4 --save_samples --sample_prompts "a red star" "a blue ring"
-  --sample_steps 2 --sample_interval 4 --renoise_weight 0.5)
+training=(--data_path "$(prompts 6)" --validation_fraction 0.2 --batch_size 7 --micro_batch 2
+  --init random --lr 1e-3 --warmup_steps 1 --num_epochs 4 --renoise_weight 0.5)
+pictures=(--save_samples --sample_steps 2 --sample_interval 4)
+options=("${training[@]}" "${pictures[@]}" --sample_prompts "a red star" "a blue ring")
 
 losses() { metric loss "$work/$1/metrics.jsonl" > "$work/losses.$1"; }
 
@@ -14,6 +15,18 @@ trains "on the CPU" 2 cpu "${options[@]}" --num_steps 4 --device cpu
 trains "on two SIMT devices, float32" 2 float32 "${options[@]}" --num_steps 4 --device simt
 trains "the same, teacher and student in bfloat16" 2 bfloat16 "${options[@]}" --num_steps 4 --device simt \
   --teacher_dtype bfloat16 --student_dtype bfloat16
+# The optimizer's state shared: the sums of two ranks do not depend on the order. Rank 1 draws no picture.
+shared() {
+  local dtype=$1
+  shift
+  trains "the same in $dtype, the optimizer's state shared" 2 "zero_$dtype" "${training[@]}" "$@" --num_steps 4 \
+    --device simt --student_dtype "$dtype" --teacher_dtype "$dtype" --cache_dir "$work/$dtype/cache" --zero 1
+  check "... to the same checkpoint, bit by bit" same_h5 "$work/$dtype/checkpoints/step_00000004.h5" \
+    "$work/zero_$dtype/checkpoints/step_00000004.h5"
+}
+shared float32 "${pictures[@]}" --sample_prompts "a red star" --sample_split off
+check "... and the same picture" cmp "$work/"{,zero_}float32/samples/epoch_0002_rank_0_sample_00.png
+shared bfloat16
 for run in cpu float32 bfloat16; do losses $run; done
 check "four losses" test "$(wc -l < "$work/losses.cpu")" = 4
 agree "losses, float32 and the CPU" 1e-4 "$work/losses.cpu" "$work/losses.float32"
@@ -27,6 +40,11 @@ check "the trajectories of the teacher are the CPU's" h5diff --delta=1e-3 \
 
 trains "a checkpoint of the SIMT device is gone on with on the CPU" 2 float32 "${options[@]}" --num_steps 5 --device cpu
 check "from where it was" grep -q "resumed at step 4" "$work/float32.log"
+trains "one of a shared state too, by three ranks" 3 zero_float32 "${training[@]}" --num_steps 5 --device cpu --zero 1 \
+  --cache_dir "$work/float32/cache"
+check "from where it was" grep -q "resumed at step 4" "$work/zero_float32.log"
+for run in float32 zero_float32; do losses $run; done
+agree "... with its losses" 1e-5 "$work/losses.float32" "$work/losses.zero_float32"
 
 # sample_on DEVICE OPTIONS...: two pictures by two ranks, the latents in $work/DEVICE.h5.
 sample_on() {
