@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "wandistill/error.h"
+#include "wandistill/fault.h"
 #include "wandistill/hash.h"
 #include "wandistill/philox.h"
 
@@ -40,6 +41,7 @@ TrainingBatch Dataset::load(std::span<const TrainingSample> samples, int64_t glo
   std::vector<float> eps(size_t(n), 0.0f);
   for (size_t i = 0; i < samples.size(); ++i) {
     const TrainingSample& s = samples[i];
+    fault_point("sample", s.item * cache_.points() + s.point);
     float* x = batch.latents.data() + batch.size() * n;
     float* target = batch.target.data() + batch.size() * n;
     cache_.read_point(s.item, s.point, x, target);
@@ -52,6 +54,7 @@ TrainingBatch Dataset::load(std::span<const TrainingSample> samples, int64_t glo
     cache_.read_x0(s.item, x);
     // One uniform number and n normal ones for each (step, position in the global batch).
     const uint64_t stream = uint64_t(step) << 24 | uint64_t(first_position + int64_t(i));
+    fault_point("noise", int64_t(stream));
     float u;
     fill_uniform(loss.seed, stream, n, 1, &u);
     fill_gaussian(loss.seed, stream, 0, n, eps.data());

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <iterator>
 #include <mutex>
 #include <sstream>
@@ -16,10 +17,10 @@
 namespace wandistill {
 namespace {
 
-constexpr const char* kActions[] = {"fail", "delay", "slow", "kill"};
-constexpr const char* kPoints[] = {"read",   "write",  "rename",     "allocation", "collective",
-                                   "start",  "prompt", "batch",      "latents",    "denoising",
-                                   "decode", "step",   "checkpoint", "log"};
+constexpr const char* kActions[] = {"fail", "delay", "slow", "kill", "log"};
+constexpr const char* kPoints[] = {"read",       "write", "rename",  "allocation", "collective", "start",
+                                   "prompt",     "batch", "latents", "denoising",  "decode",     "step",
+                                   "checkpoint", "log",   "sample",  "noise"};
 
 struct Fault {
   std::string action, point;
@@ -84,6 +85,12 @@ struct State {
   }
 };
 
+void log(int rank, std::string_view point, int64_t id) {
+  const char* file = std::getenv("WANDISTILL_FAULT_LOG");
+  std::ofstream(std::string(file ? file : "fault_log") + "." + std::to_string(rank), std::ios::app)
+      << point << " " << id << "\n";
+}
+
 State& state() {
   static State state;
   return state;
@@ -105,6 +112,7 @@ bool fault_strikes(std::string_view point, int64_t id) {
       ++s.struck;
       fails = fails || f.action == "fail";
       dies = dies || f.action == "kill";
+      if (f.action == "log") log(s.rank, point, id);
       if (f.action == "slow") sleep += (f.factor - 1) * 1e-6 * double(id);
       sleep += f.seconds;
     }

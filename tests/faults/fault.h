@@ -12,6 +12,7 @@ namespace wandistill::testing {
 ///   delay  the rank sleeps there for seconds=S
 ///   slow   it sleeps there factor=F - 1 times as long as the denoising step took
 ///   kill   it is killed (SIGKILL)
+///   log    nothing goes wrong: a line "POINT ID" is added to the file $WANDISTILL_FAULT_LOG.RANK
 /// and, to say at which visits (without: at all of them):
 ///   rank=R  on this rank
 ///   n=N     at its N-th visit of the point that fits the other keys, counted from 1
@@ -21,7 +22,8 @@ namespace wandistill::testing {
 /// allocation (bytes), collective, start (of a round of pictures), prompt (its index), batch (prompts drawn
 /// at once), latents (prompt; they become NaN), denoising (after each step: its microseconds), decode (before
 /// each part of one), step (before one of training: its number), checkpoint (before one is written: its
-/// step), log (a line of metrics or events).
+/// step), log (a line of metrics or events), sample (before one is read: its number in the cache), noise
+/// (before a re-noised sample is: the key of its noise).
 class Faults {
  public:
   /// In this process, in place of what was asked for before, until the destructor.
