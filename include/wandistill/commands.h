@@ -21,6 +21,9 @@ int run_sample(Session& session, const SampleOptions& options);
 int run_decode(Session& session, const DecodeOptions& options);
 /// Rank 0 plans and prints; the others wait for it.
 int run_plan(Session& session, const PlanOptions& options);
+/// Checks what a run will run on, measures the ranks' links, and prints a table on rank 0; 1 if a check
+/// failed.
+int run_doctor(Session& session, const DoctorOptions& options);
 /// Rank 0 prints; the others wait for it.
 int run_inspect(Session& session, const InspectOptions& options);
 

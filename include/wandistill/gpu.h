@@ -107,6 +107,13 @@ std::unique_ptr<Device> make_simt_device(const SimtOptions& options);
 int cuda_device_count();
 /// What identifies each of them, whatever ordinal it has in this process.
 std::vector<std::string> cuda_device_ids();
+/// What else is known of them without using one.
+struct CudaFacts {
+  std::string runtime, driver;     // the CUDA version of each, "13.0"; empty: there is none
+  std::string problem;             // why there are no devices
+  std::vector<std::string> names;  // of every device, with its place on the bus
+};
+CudaFacts cuda_facts();
 /// Error if there is no such device. Kernels for a newer compute capability than this one are not used.
 std::unique_ptr<Device> make_cuda_device(int ordinal, int compute_capability = 90);
 

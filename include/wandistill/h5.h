@@ -19,6 +19,9 @@ namespace h5 {
 struct Dataset;
 }
 
+/// Of the HDF5 library that runs, "1.10.8".
+std::string h5_version();
+
 /// An open HDF5 file. Every failure, a full disk included, is an Error with the file, the object and the
 /// reason (the system's or HDF5's). Paths inside the file look like "student/init/proj_out.weight"; missing
 /// groups are made. T: float, double, bf16, fp16, int32_t, int64_t, uint64_t, uint8_t; numbers are converted

@@ -14,4 +14,7 @@ std::optional<double> parse_slurm_time(const std::string& text);
 /// or, without it, as squeue says. Nothing outside of Slurm, and without a time limit. Error if squeue fails.
 std::optional<double> slurm_seconds_left();
 
+/// "this job's time ends in 12.3 min". Error if that is not more than the margin, in minutes (--time_margin).
+std::string time_left_text(double seconds_left, double margin);
+
 }  // namespace wandistill

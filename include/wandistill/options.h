@@ -178,6 +178,12 @@ struct PlanOptions {
   std::string json;                        // receives the plan
 };
 
+/// `wandistill doctor`
+struct DoctorOptions {
+  TrainOptions train;  // of the run that is to come; output_dir may be empty
+  bool json = false;   // prints one JSON object in place of the table
+};
+
 /// `wandistill inspect`
 struct InspectOptions {
   std::string path;  // a teacher, student, cache or checkpoint

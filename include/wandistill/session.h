@@ -62,6 +62,8 @@ class Session {
   /// Threads of compute for this rank: OMP_NUM_THREADS if set, else the cores that it may run on, shared
   /// fairly with the ranks of this host that may run there too; at least 1.
   int threads() const { return threads_; }
+  /// The cores that this rank may run on, by the system's numbers.
+  const std::vector<int>& cores() const { return cores_; }
   bool is_root() const { return rank_ == 0; }
   /// "host: ranks 0-3, 2 threads each" for every host, one a line; the same text on every rank.
   const std::string& placement() const { return placement_; }
@@ -120,6 +122,7 @@ class Session {
 
   MPI_Comm comm_ = MPI_COMM_NULL, background_ = MPI_COMM_NULL;
   int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1;
+  std::vector<int> cores_;
   std::string host_, placement_;
   std::unique_ptr<RankBoard> board_;
   double collective_timeout_ = 3600;

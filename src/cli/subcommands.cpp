@@ -21,6 +21,7 @@ constexpr Subcommand kSubcommands[] = {
     {"sample", "draw pictures with a teacher or a student", prepare_sample},
     {"decode", "turn latents into pictures", prepare_decode},
     {"plan", "say what a training will take: memory, work, files, time", prepare_plan},
+    {"doctor", "check what a training would run on: ranks, GPUs, links, folders", prepare_doctor},
     {"inspect", "show what is in a model folder, a teacher cache or a checkpoint", prepare_inspect},
 };
 

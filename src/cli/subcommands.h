@@ -25,6 +25,7 @@ Prepared prepare_cache(const std::vector<std::string>& arguments);
 Prepared prepare_sample(const std::vector<std::string>& arguments);
 Prepared prepare_decode(const std::vector<std::string>& arguments);
 Prepared prepare_plan(const std::vector<std::string>& arguments);
+Prepared prepare_doctor(const std::vector<std::string>& arguments);
 Prepared prepare_inspect(const std::vector<std::string>& arguments);
 
 /// The whole line behind the program's name.

@@ -76,6 +76,14 @@ std::optional<double> slurm_seconds_left() {
       first_line_of(cat("timeout --signal=KILL 20 squeue --noheader --format=%L --jobs=", *id)));
 }
 
+std::string time_left_text(double seconds_left, double margin) {
+  const std::string end = cat("this job's time ends in ", std::round(10 * seconds_left / 60) / 10, " min");
+  if (seconds_left <= 60 * margin)
+    fail(end, ", and --time_margin ", margin,
+         " would stop it at once; give the job more time, or a smaller margin");
+  return end;
+}
+
 void stop_before_the_end(Session& session, double margin, StopSignals* stop) {
   session.collectively([&] {
     if (!session.is_root() || margin <= 0) return;
@@ -87,11 +95,8 @@ void stop_before_the_end(Session& session, double margin, StopSignals* stop) {
           cat("when this job's time ends is not known, so --time_margin has no effect: ", error.what()));
     }
     if (!left) return;
-    const std::string end = cat("this job's time ends in ", std::round(10 * *left / 60) / 10, " min");
-    if (*left <= 60 * margin)
-      fail(end, ", and --time_margin ", margin,
-           " would stop it at once; give the job more time, or a smaller margin");
-    print_line(cat(end, "; the run saves and stops ", margin, " min before (--time_margin)"));
+    print_line(cat(time_left_text(*left, margin), "; the run saves and stops ", margin,
+                   " min before (--time_margin)"));
     stop->stop_at(std::chrono::steady_clock::now() +
                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(
                       std::chrono::duration<double>(*left - 60 * margin)));

@@ -15,12 +15,6 @@ int first_of(std::initializer_list<const char*> names) {
   return -1;
 }
 
-// mpirun's first: srun may have started mpirun. OMPI_: Open MPI's mpirun; PMIX_, PMI_: srun --mpi=pmix, pmi2,
-// and the mpiexec of other MPI libraries. srun's own say how many there are, whatever --mpi is.
-int launched_size() {
-  return first_of({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"});
-}
-
 [[noreturn]] void fail_unconnected(int size) {
   fail(size,
        " processes were started, but each would be a world of its own, as the launcher and the MPI library ",
@@ -30,6 +24,22 @@ int launched_size() {
 }
 
 }  // namespace
+
+// mpirun's first: srun may have started mpirun. OMPI_: Open MPI's mpirun; PMIX_, PMI_: srun --mpi=pmix, pmi2,
+// and the mpiexec of other MPI libraries. srun's own say how many there are, whatever --mpi is.
+int launched_size() {
+  return first_of({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"});
+}
+
+std::string launcher_name() {
+  const char* const pmix = std::getenv("PMIX_VERSION");
+  std::string name = std::getenv("OMPI_COMM_WORLD_SIZE")   ? "mpirun"
+                     : std::getenv("SLURM_STEP_NUM_TASKS") ? "srun"
+                     : std::getenv("PMI_SIZE")             ? "mpiexec"
+                                                           : "none";
+  if (std::getenv("PMIX_RANK")) name += cat(", PMIx", pmix ? " " : "", pmix ? pmix : "");
+  return name;
+}
 
 int launched_rank() {
   return first_of({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"});

@@ -114,4 +114,10 @@ std::unique_ptr<DeviceCollectives> make_nccl_collectives(Session& session, Devic
   return std::make_unique<NcclCollectives>(session, device, id);
 }
 
+std::string nccl_version() {
+  int version = 0;  // 10000 * major + 100 * minor + patch
+  WD_CHECK_NCCL(nullptr, ncclGetVersion(&version));
+  return cat(version / 10000, ".", version / 100 % 100, ".", version % 100);
+}
+
 }  // namespace wandistill

@@ -12,4 +12,8 @@ std::unique_ptr<DeviceCollectives> make_nccl_collectives(Session& session, Devic
   return nullptr;
 }
 
+std::string nccl_version() {
+  return "";
+}
+
 }  // namespace wandistill

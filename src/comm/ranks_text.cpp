@@ -4,16 +4,20 @@
 
 namespace wandistill {
 
-std::string ranks_text(const std::vector<int>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (size_t i = 0; i < ranks.size();) {
+std::string ranges_text(const std::vector<int>& numbers) {
+  std::string text;
+  for (size_t i = 0; i < numbers.size();) {
     size_t j = i;
-    while (j + 1 < ranks.size() && ranks[j + 1] == ranks[j] + 1) ++j;
-    text += cat(i == 0 ? "" : ", ", ranks[i]);
-    if (j > i) text += cat("-", ranks[j]);
+    while (j + 1 < numbers.size() && numbers[j + 1] == numbers[j] + 1) ++j;
+    text += cat(i == 0 ? "" : ", ", numbers[i]);
+    if (j > i) text += cat("-", numbers[j]);
     i = j + 1;
   }
   return text;
+}
+
+std::string ranks_text(const std::vector<int>& ranks) {
+  return (ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(ranks);
 }
 
 }  // namespace wandistill

@@ -99,6 +99,8 @@ Session::Session(int* argc, char*** argv) : exceptions_at_start_(std::uncaught_e
   WD_MPI(MPI_Comm_rank(local, &local_rank_));
   WD_MPI(MPI_Comm_size(local, &local_size_));
   const std::vector<char> own = allowed_cores();
+  for (int core = 0; core < CPU_SETSIZE; ++core)
+    if (own[core]) cores_.push_back(core);
   std::vector<char> masks(own.size() * static_cast<size_t>(local_size_));
   const int bytes = static_cast<int>(own.size());
   WD_MPI(MPI_Allgather(own.data(), bytes, MPI_BYTE, masks.data(), bytes, MPI_BYTE, local));

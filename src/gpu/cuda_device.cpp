@@ -226,6 +226,26 @@ std::vector<std::string> cuda_device_ids() {
   return ids;
 }
 
+CudaFacts cuda_facts() {
+  const auto text = [](int version) {  // 1000 * major + 10 * minor; 0: none
+    return version == 0 ? std::string() : cat(version / 1000, ".", version % 1000 / 10);
+  };
+  int runtime = 0, driver = 0, count = 0;
+  WD_CHECK_CUDA(cudaRuntimeGetVersion(&runtime));
+  WD_CHECK_CUDA(cudaDriverGetVersion(&driver));
+  CudaFacts facts{text(runtime), text(driver), "", {}};
+  if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess)
+    facts.problem = driver == 0 ? "there is no driver" : cudaGetErrorString(status);
+  for (int ordinal = 0; ordinal < cuda_device_count(); ++ordinal) {
+    cudaDeviceProp properties;
+    char bus[32];
+    WD_CHECK_CUDA(cudaGetDeviceProperties(&properties, ordinal));
+    WD_CHECK_CUDA(cudaDeviceGetPCIBusId(bus, sizeof bus, ordinal));
+    facts.names.push_back(cat(properties.name, " at ", bus));
+  }
+  return facts;
+}
+
 std::unique_ptr<Device> make_cuda_device(int ordinal, int compute_capability) {
   const int count = cuda_device_count();
   if (ordinal < 0 || ordinal >= count)

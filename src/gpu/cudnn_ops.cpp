@@ -37,4 +37,9 @@ const OpsOf<T>& cudnn_ops() {
 template const OpsOf<float>& cudnn_ops();
 template const OpsOf<bf16>& cudnn_ops();
 
+std::string cudnn_version() {
+  const size_t version = cudnnGetVersion();  // 10000 * major + 100 * minor + patch
+  return cat(version / 10000, ".", version / 100 % 100, ".", version % 100);
+}
+
 }  // namespace wandistill

@@ -20,6 +20,10 @@ std::vector<std::string> cuda_device_ids() {
   return {};
 }
 
+CudaFacts cuda_facts() {
+  return {"", "", "this program was built without CUDA", {}};
+}
+
 std::unique_ptr<Device> make_cuda_device(int, int) {
   fail_without_cuda();
 }

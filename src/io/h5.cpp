@@ -31,6 +31,13 @@ size_t bytes_of(const Shape& shape) {
 
 }  // namespace
 
+std::string h5_version() {
+  const h5::Lock lock = h5::lock();
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return cat(major, ".", minor, ".", release);
+}
+
 H5File::H5File(fs::path path, bool writing)
     : path_(std::move(path)), first_error_(std::make_unique<int>(0)), writing_(writing) {}
 

@@ -4,7 +4,6 @@
 #include <sstream>
 
 #include "wandistill/error.h"
-#include "wandistill/json.h"
 
 namespace wandistill {
 namespace {
@@ -34,39 +33,54 @@ std::string wrapped(const std::string& text, size_t indent) {
   return result;
 }
 
+constexpr const char* kLabels[] = {"ok", "warning", "FAILED", "–"};  // of CheckResult
+constexpr const char* kWords[] = {"ok", "warning", "failed", "skipped"};
+
+std::string packed(const std::vector<Check>& checks) {
+  Json all = Json::array();
+  for (const Check& c : checks) all.push_back({c.name, c.remedy, int(c.result), c.found});
+  return all.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::vector<Check> unpacked(const std::string& text) {
+  std::vector<Check> all;
+  for (const Json& c : Json::parse(text))
+    all.push_back({c[0], static_cast<CheckResult>(c[2].get<int>()), c[3], c[1]});
+  return all;
+}
+
+std::string row(const Check& c) {
+  constexpr size_t kLabelWidth = 9, kIndent = 2 + kLabelWidth + kNameWidth;
+  const std::string label = kLabels[int(c.result)];
+  const size_t width = c.result == CheckResult::kSkipped ? 1 : label.size();  // the dash is three bytes
+  std::string start = "  " + label + std::string(kLabelWidth - width, ' ') + c.name;
+  start += std::string(c.name.size() < kNameWidth ? kNameWidth - c.name.size() : 1, ' ');
+  std::string text = start + wrapped(c.found, kIndent) + "\n";
+  if (!c.remedy.empty())
+    text += std::string(kIndent, ' ') + wrapped("What to do: " + c.remedy, kIndent) + "\n";
+  return text;
+}
+
 }  // namespace
 
 bool Checks::run(const std::string& name, const std::string& remedy,
                  const std::function<std::string()>& check) {
   try {
-    checks_.push_back({name, "", Result::kGood, check()});
+    checks_.push_back({name, CheckResult::kGood, check(), ""});
     return true;
   } catch (const std::exception& error) {
-    checks_.push_back({name, remedy, Result::kBad, error.what()});
+    checks_.push_back({name, CheckResult::kBad, error.what(), remedy});
     return false;
   }
 }
 
 void Checks::skip(const std::string& name, const std::string& because) {
-  checks_.push_back({name, "", Result::kSkipped, because});
-}
-
-std::string Checks::packed() const {
-  Json all = Json::array();
-  for (const Check& c : checks_) all.push_back({c.name, c.remedy, int(c.result), c.found});
-  return all.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::vector<Checks::Check> Checks::unpacked(const std::string& text) {
-  std::vector<Check> all;
-  for (const Json& c : Json::parse(text))
-    all.push_back({c[0], c[1], static_cast<Result>(c[2].get<int>()), c[3]});
-  return all;
+  checks_.push_back({name, CheckResult::kSkipped, because, ""});
 }
 
 void Checks::merge(const Session& session, bool makes) {
   const std::vector<std::string> hosts = session.gather(session.host());
-  const std::vector<std::string> lists = session.gather(makes ? packed() : std::string());
+  const std::vector<std::string> lists = session.gather(makes ? packed(checks_) : std::string());
   std::vector<Check> merged;
   for (size_t rank = 0; rank < lists.size(); ++rank) {
     if (lists[rank].empty()) continue;
@@ -75,10 +89,10 @@ void Checks::merge(const Session& session, bool makes) {
     WD_REQUIRE(merged.size() == list.size());
     for (size_t i = 0; i < list.size(); ++i) {
       Check& check = merged[i];
-      if (list[i].result == Result::kGood || list[i].found == check.found) continue;
+      if (list[i].result == CheckResult::kGood || list[i].found == check.found) continue;
       const std::string here = cat(hosts[rank], ": ", list[i].found);
-      if (check.result == Result::kGood)
-        check = {list[i].name, list[i].remedy, list[i].result, here};
+      if (check.result == CheckResult::kGood)
+        check = {list[i].name, list[i].result, here, list[i].remedy};
       else
         check.found += "\n" + here;
     }
@@ -86,28 +100,39 @@ void Checks::merge(const Session& session, bool makes) {
   checks_ = std::move(merged);
 }
 
-bool Checks::good() const {
-  return std::ranges::all_of(checks_, [](const Check& c) { return c.result == Result::kGood; });
+int64_t Checks::count(CheckResult result) const {
+  return std::ranges::count_if(checks_, [&](const Check& c) { return c.result == result; });
 }
 
 std::string Checks::text() const {
-  constexpr size_t kIndent = 2 + 6 + kNameWidth;
-  std::string text = "Checks\n";
-  int64_t bad = 0;
-  for (const Check& c : checks_) {
-    std::string start = c.result == Result::kGood  ? "  ok    "
-                        : c.result == Result::kBad ? "  FAIL  "
-                                                   : "  –     ";
-    start += c.name;
-    const size_t columns = 8 + c.name.size();
-    start += std::string(columns < kIndent ? kIndent - columns : 1, ' ');
-    text += start + wrapped(c.found, kIndent) + "\n";
-    if (!c.remedy.empty())
-      text += std::string(kIndent, ' ') + "What to do: " + wrapped(c.remedy, kIndent) + "\n";
-    bad += c.result == Result::kBad;
-  }
-  return text + (bad == 0 ? "Nothing is wrong; nothing was written.\n"
-                          : cat(bad, bad == 1 ? " check" : " checks", " failed; nothing was written.\n"));
+  std::string text;
+  for (const Check& c : checks_) text += row(c);
+  return text;
+}
+
+std::string Checks::text(CheckResult only) const {
+  std::string text;
+  for (const Check& c : checks_)
+    if (c.result == only) text += row(c);
+  return text;
+}
+
+std::string Checks::summary() const {
+  const int64_t made = int64_t(checks_.size()) - count(CheckResult::kSkipped);
+  const int64_t warnings = count(CheckResult::kWarning), bad = count(CheckResult::kBad);
+  std::string text = cat(made, made == 1 ? " check: " : " checks: ");
+  if (warnings + bad == 0) return text + "nothing is wrong";
+  if (warnings > 0) text += cat(warnings, warnings == 1 ? " warning" : " warnings");
+  if (bad > 0) text += cat(warnings > 0 ? ", " : "", bad, " FAILED");
+  return text;
+}
+
+Json Checks::json() const {
+  Json all = Json::array();
+  for (const Check& c : checks_)
+    all.push_back(
+        {{"check", c.name}, {"result", kWords[int(c.result)]}, {"found", c.found}, {"remedy", c.remedy}});
+  return all;
 }
 
 }  // namespace wandistill

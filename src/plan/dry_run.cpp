@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <iostream>
 #include <optional>
-#include <set>
 
 #include "src/plan/checks.h"
 #include "src/plan/file_checks.h"
+#include "src/plan/run_writes.h"
 #include "src/plan/units.h"
 #include "src/train/run_settings.h"
 #include "src/train/training_state.h"
@@ -58,6 +58,15 @@ std::string describe_prompts(const PromptFacts& facts) {
              " tokens at most", facts.longest == kTextPositions ? " (what is longer is cut)" : "");
 }
 
+void print_checks(const Checks& checks) {
+  const int64_t bad = checks.count(CheckResult::kBad);
+  std::cout << "Checks\n" << checks.text();
+  if (bad == 0)
+    std::cout << "Nothing is wrong; nothing was written.\n" << std::flush;
+  else
+    std::cout << bad << (bad == 1 ? " check" : " checks") << " failed; nothing was written.\n" << std::flush;
+}
+
 class TrainChecks {
  public:
   TrainChecks(Session& session, const TrainOptions& options) : session_(session), o_(options) {}
@@ -71,7 +80,7 @@ class TrainChecks {
     const bool good = checks_.good();
     if (session_.is_root()) {
       if (plan_) std::cout << plan_text(*plan_) << "\n";
-      std::cout << checks_.text() << std::flush;
+      print_checks(checks_);
     }
     return good ? 0 : 1;
   }
@@ -119,16 +128,7 @@ class TrainChecks {
   void check_cache() {
     if (!plan_) return checks_.skip("cache", kNoConfigs);
     checks_.run("cache", "another --cache_dir, or remove what is named", [&] {
-      const Compute compute = Queue{1};
-      const Pipeline teacher(o_.teacher.teacher_path, compute);
-      const TeacherCache cache(
-          run_cache_folder(o_),
-          run_cache_settings(o_, teacher, StudentConfig::load(o_.student_config), teacher.fingerprint(),
-                             cache_dtype(run_cache_folder(o_), o_.cache.cache_dtype)));
-      const std::set<std::string> wanted(prompts_.begin(), prompts_.end());
-      int64_t present = 0;
-      for (int64_t i = 0; i < cache.items(); ++i)
-        present += wanted.contains(cache.item(i).prompt) && cache.item(i).repetition < o_.cache.repetitions;
+      const int64_t present = cached_trajectories(o_, prompts_);
       missing_ = input_.trajectories() - present;
       return cat(grouped(present), " of ", grouped(input_.trajectories()), " trajectories are there");
     });
@@ -140,15 +140,7 @@ class TrainChecks {
       checks_.skip("disk", kNoConfigs);
       return checks_.skip("memory", kNoConfigs);
     }
-    checks_.run("disk",
-                "free some space, or point --output_dir, --cache_dir or --sample_dir to another disk; "
-                "fewer --repetitions, a smaller --keep_checkpoints",
-                [&] {
-                  const PlanFiles& files = plan_->files;
-                  return check_disk({{run_cache_folder(o_), missing_ * files.cache_trajectory},
-                                     {o_.output_dir, files.checkpoints + files.student},
-                                     {run_sample_folder(o_), files.pictures}});
-                });
+    checks_.run("disk", kDiskRemedy, [&] { return check_disk(run_writes(o_, plan_->files, missing_)); });
     std::string remedy;
     for (const Misfit& misfit : plan_->misfits) remedy += (remedy.empty() ? "" : "; ") + misfit.remedy;
     checks_.run("memory", remedy, [&] {
@@ -219,7 +211,7 @@ int dry_run_sample(Session& session, const SampleOptions& o) {
     checks.run("folders", "another --out", [&] { return check_writable(o.out); });
   }
   checks.merge(session, makes);
-  if (session.is_root()) std::cout << checks.text() << std::flush;
+  if (session.is_root()) print_checks(checks);
   return checks.good() ? 0 : 1;
 }
 

@@ -48,13 +48,6 @@ std::string check_headers(const fs::path& folder, const std::string& stem, std::
              " ", types, " in ", shards.size(), shards.size() == 1 ? " file" : " files");
 }
 
-/// The folder itself or the nearest one above it that exists.
-fs::path existing(fs::path folder) {
-  folder = fs::absolute(folder).lexically_normal();
-  while (!fs::exists(folder) && folder.has_relative_path()) folder = folder.parent_path();
-  return folder;
-}
-
 }  // namespace
 
 void check_components(Checks& checks, const fs::path& folder, bool two_experts) {
@@ -78,8 +71,14 @@ void check_components(Checks& checks, const fs::path& folder, bool two_experts) 
   });
 }
 
+fs::path existing_folder(fs::path folder) {
+  folder = fs::absolute(folder).lexically_normal();
+  while (!fs::exists(folder) && folder.has_relative_path()) folder = folder.parent_path();
+  return folder;
+}
+
 std::string check_writable(const fs::path& folder) {
-  const fs::path at = existing(folder);
+  const fs::path at = existing_folder(folder);
   if (!fs::is_directory(at)) fail(folder.string(), ": cannot make this folder: ", at.string(), " is a file");
   if (::access(at.c_str(), W_OK | X_OK) != 0)
     fail(folder.string(), ": cannot write below ", at.string(), ": ", std::strerror(errno));
@@ -93,7 +92,7 @@ std::string check_disk(const std::vector<std::pair<fs::path, int64_t>>& needs) {
   };
   std::map<dev_t, Disk> disks;
   for (const auto& [folder, bytes] : needs) {
-    const fs::path at = existing(folder);
+    const fs::path at = existing_folder(folder);
     struct stat status;
     struct statvfs room;
     if (::stat(at.c_str(), &status) != 0 || ::statvfs(at.c_str(), &room) != 0)

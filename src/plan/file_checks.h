@@ -14,6 +14,9 @@ namespace wandistill {
 /// Every component's safetensors headers against its config. two_experts: transformer_2 is used too.
 void check_components(Checks& checks, const std::filesystem::path& folder, bool two_experts);
 
+/// The folder itself, or the nearest one above it that exists; absolute.
+std::filesystem::path existing_folder(std::filesystem::path folder);
+
 /// Error where files could not be made in the folder, which need not be there yet: a file is in the way, or
 /// permission is missing. What was found, for the table.
 std::string check_writable(const std::filesystem::path& folder);

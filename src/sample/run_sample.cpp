@@ -13,6 +13,7 @@
 #include "wandistill/job_sizes.h"
 #include "wandistill/picture_round.h"
 #include "wandistill/pipeline.h"
+#include "wandistill/preflight.h"
 #include "wandistill/progress.h"
 #include "wandistill/prompts.h"
 #include "wandistill/sampler.h"
@@ -69,7 +70,6 @@ class SampleJob {
         compute_(device_.compute()) {}
 
   int run() {
-    session_.set_collective_timeout(options_.pictures.fence_timeout);
     stop_before_the_end(session_, options_.time_margin, &stop_);
     session_.collectively([&] { open(); });
     Progress progress("sample:", int64_t(prompts_.size()), "pictures", session_.is_root());
@@ -191,6 +191,8 @@ class SampleJob {
 
 int run_sample(Session& session, const SampleOptions& options) {
   if (options.dry_run) return dry_run_sample(session, options);
+  session.set_collective_timeout(options.pictures.fence_timeout);
+  preflight(session, options.device, options.out);
   return SampleJob(session, options).run();
 }
 

@@ -15,6 +15,7 @@
 #include "wandistill/export.h"
 #include "wandistill/file.h"
 #include "wandistill/job_sizes.h"
+#include "wandistill/preflight.h"
 #include "wandistill/progress.h"
 #include "wandistill/projection.h"
 #include "wandistill/prompts.h"
@@ -45,7 +46,6 @@ class TrainJob {
         compute_(device_.compute()) {}
 
   int run() {
-    session_.set_collective_timeout(options_.pictures.fence_timeout);
     try {
       const int code = stages();
       events_->add("end", {{"exit_code", code}});
@@ -452,6 +452,8 @@ class TrainJob {
 
 int run_train(Session& session, const TrainOptions& options, const std::string& effective_config) {
   if (options.dry_run) return dry_run_train(session, options);
+  session.set_collective_timeout(options.pictures.fence_timeout);
+  preflight(session, options.device, options.output_dir);
   return TrainJob(session, options, effective_config).run();
 }
 

@@ -20,7 +20,7 @@ namespace {
 constexpr const char* kActions[] = {"fail", "delay", "slow", "kill", "log"};
 constexpr const char* kPoints[] = {"read",       "write", "rename",  "allocation", "collective", "start",
                                    "prompt",     "batch", "latents", "denoising",  "decode",     "step",
-                                   "checkpoint", "log",   "sample",  "noise"};
+                                   "checkpoint", "log",   "sample",  "noise",      "sum",        "clock"};
 
 struct Fault {
   std::string action, point;

@@ -57,7 +57,7 @@ narrow
 also "the plan" "^Plan for "
 also "files" "ok +transformer_2 +123 tensors"
 also "cache" "0 of 6 trajectories"
-check "... no check failed" not grep -q FAIL "$work/out.log"
+check "... no check failed" not grep -q FAILED "$work/out.log"
 
 # with NAME FILE...: a teacher whose FILEs are copies (the others are links), as $changed.
 with() {
@@ -68,29 +68,29 @@ with() {
 }
 shard=transformer_2/diffusion_pytorch_model-00001-of-00002.safetensors
 with no_shard && rm "$changed/$shard"
-dry "a shard is missing" 1 "FAIL +transformer_2 +.*$shard" --teacher_path "$changed"
+dry "a shard is missing" 1 "FAILED +transformer_2 +.*$shard" --teacher_path "$changed"
 also "the other expert is well" "ok +transformer "
 with shape vae/config.json && sed -i 's/"base_dim": *16/"base_dim": 32/' "$changed/vae/config.json"
-dry "a tensor of another shape than the config's" 1 "FAIL +vae .*" --teacher_path "$changed"
+dry "a tensor of another shape than the config's" 1 "FAILED +vae .*" --teacher_path "$changed"
 also "the shape" "expected shape"
 with cut text_encoder/model.safetensors && truncate -s -100 "$changed/text_encoder/model.safetensors"
-dry "a truncated file" 1 "FAIL +text_encoder" --teacher_path "$changed"
+dry "a truncated file" 1 "FAILED +text_encoder" --teacher_path "$changed"
 with no_tokenizer && rm "$changed/tokenizer/spiece.model"
-dry "no tokenizer" 1 "FAIL +prompts" --teacher_path "$changed"
+dry "no tokenizer" 1 "FAILED +prompts" --teacher_path "$changed"
 sed 's/"depth"/"depht"/' data/student_tiny.json > "$work/typo.json"
-dry "an unknown key in the student's config" 1 "FAIL +configs +.*typo.json" --student_config "$work/typo.json"
+dry "an unknown key in the student's config" 1 "FAILED +configs +.*typo.json" --student_config "$work/typo.json"
 also "what to do" "What to do: correct --teacher_path, --student_config"
-dry "too little disk" 1 "FAIL +disk .* to write, .* free" --repetitions 100000000000
-dry "too little memory" 1 "FAIL +memory" --repetitions 1000000 --batch_size 10000000 --student_config data/student_tiny.json
+dry "too little disk" 1 "FAILED +disk .* to write, .* free" --repetitions 100000000000
+dry "too little memory" 1 "FAILED +memory" --repetitions 1000000 --batch_size 10000000 --student_config data/student_tiny.json
 also "what to do" "micro_batch"
-dry "a cache folder below a file" 1 "FAIL +folders" --cache_dir "$few/cache"
+dry "a cache folder below a file" 1 "FAILED +folders" --cache_dir "$few/cache"
 says "an unknown option" 2 2 train --dry_run --output_dir "$work/none" --batch_sise 3
 
 says "a dry run of pictures" 0 2 sample --dry_run --model "$teacher" --prompt "a red star" --out "$work/none"
 also "says so" "Nothing is wrong"
 check "... writes nothing" test ! -e "$work/none"
 says "... of a teacher without a shard" 1 2 sample --dry_run --model "$work/teacher_no_shard" --prompt x --out "$work/none"
-also "names it" "FAIL +transformer_2"
+also "names it" "FAILED +transformer_2"
 
 # Where a cache and a checkpoint are.
 trains "a short run" 2 good --data_path "$few" --batch_size 6
@@ -100,5 +100,5 @@ also "the cache is complete" "6 of 6 trajectories"
 also "it would go on" "the run goes on from step_"
 check "... changes nothing" diff "$work/before" <(find "$work/good" -type f -exec cksum {} + | sort)
 says "... with another guidance" 1 2 train --dry_run --config "$base" --output_dir "$work/good" --data_path "$few" --guidance 5
-also "the cache is another's" "FAIL +cache .*"
+also "the cache is another's" "FAILED +cache .*"
 finish

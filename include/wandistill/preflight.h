@@ -1,0 +1,16 @@
+// A look at what a run will run on, before it starts.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "wandistill/session.h"
+
+namespace wandistill {
+
+/// The quick ones of `wandistill doctor`'s checks, with this --device and this output folder; takes well
+/// under a second, or 10 where the folder is not shared. Rank 0 prints warnings and a line of summary on
+/// stderr. Collective; CollectiveError with the checks that failed.
+void preflight(Session& session, const std::string& device, const std::filesystem::path& output);
+
+}  // namespace wandistill
