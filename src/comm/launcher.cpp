@@ -37,7 +37,8 @@ std::string launcher_name() {
                      : std::getenv("SLURM_STEP_NUM_TASKS") ? "srun"
                      : std::getenv("PMI_SIZE")             ? "mpiexec"
                                                            : "none";
-  if (std::getenv("PMIX_RANK")) name += cat(", PMIx", pmix ? " " : "", pmix ? pmix : "");
+  // Where no launcher set it, the MPI library did.
+  if (name != "none" && std::getenv("PMIX_RANK")) name += cat(", PMIx", pmix ? " " : "", pmix ? pmix : "");
   return name;
 }
 

@@ -57,9 +57,9 @@ Check clocks_check(const std::vector<ClockOffset>& offsets, const std::vector<st
                        seconds_text(std::abs(seconds)), seconds > 0 ? " ahead of" : " behind", " rank 0's (",
                        hosts[0], ")"));
   }
-  found.add(offsets.size() == 1 ? std::string("one rank has one clock")
-                                : cat("at most ", seconds_text(most - least), " apart, give or take ",
-                                      seconds_text(2 * uncertainty)));
+  const double bound = most - least + 2 * uncertainty;
+  found.add(bound < 1e-3 ? std::string("less than 1 ms apart")
+                         : cat("at most ", seconds_text(bound), " apart"));
   return judged(
       "clocks", found, CheckResult::kWarning, problems,
       "let NTP or chrony set the hosts' clocks (chronyc tracking): leases of work would expire early "

@@ -3,7 +3,7 @@
 #include "src/doctor/clocks.h"
 #include "src/doctor/fact_checks.h"
 #include "src/doctor/quick_checks.h"
-#include "src/doctor/shared_folder.h"
+#include "src/doctor/shared_folders.h"
 #include "src/doctor/sums.h"
 #include "wandistill/error.h"
 #include "wandistill/progress.h"
@@ -27,16 +27,18 @@ bool add_fact_checks(const Session& session, const std::vector<RankFacts>& facts
   return !session.any(versions.result == CheckResult::kBad);
 }
 
-void add_shared_checks(const Session& session, const std::filesystem::path& output, Checks* checks) {
-  checks->add(check_shared_folder(session, output, kFolderSeconds));
+void add_shared_checks(const Session& session, const std::vector<std::filesystem::path>& folders,
+                       Checks* checks) {
+  checks->add(check_shared_folders(session, folders, kFolderSeconds));
   checks->add(check_clocks(session));
 }
 
-void preflight(Session& session, const std::string& device, const std::filesystem::path& output) {
+void preflight(Session& session, const std::string& device,
+               const std::vector<std::filesystem::path>& folders) {
   Checks checks;
   if (add_fact_checks(session, gather_facts(session), device, &checks)) {
     checks.add(check_sums(session, "all-reduce, MPI", mpi_sum(session), {kSmallSum}).check);
-    add_shared_checks(session, output, &checks);
+    add_shared_checks(session, folders, &checks);
   }
   if (session.is_root()) print_line(checks.text(CheckResult::kWarning) + "preflight, " + checks.summary());
   if (session.any(!checks.good()))

@@ -16,7 +16,8 @@ namespace wandistill {
 bool add_fact_checks(const Session& session, const std::vector<RankFacts>& facts, const std::string& device,
                      Checks* checks);
 
-/// The output folder and the clocks. Collective.
-void add_shared_checks(const Session& session, const std::filesystem::path& output, Checks* checks);
+/// The folders that a run writes to, and the clocks. Collective.
+void add_shared_checks(const Session& session, const std::vector<std::filesystem::path>& folders,
+                       Checks* checks);
 
 }  // namespace wandistill

@@ -7,6 +7,7 @@
 #include "src/doctor/sums.h"
 #include "src/plan/file_checks.h"
 #include "src/plan/run_writes.h"
+#include "src/train/run_settings.h"
 #include "wandistill/commands.h"
 #include "wandistill/error.h"
 #include "wandistill/job_time.h"
@@ -29,7 +30,7 @@ class Doctor {
       check_all_sums();
       check_folder();
     } else {
-      for (const char* name : {kMpiSums, "output folder", "clocks"})
+      for (const char* name : {kMpiSums, "folders", "clocks"})
         checks_.skip(name, "not checked: the ranks run different programs");
     }
     if (session_.is_root()) {
@@ -74,21 +75,30 @@ class Doctor {
 
   void check_folder() {
     if (o_.train.output_dir.empty()) {
-      checks_.skip("output folder", "not checked: no --output_dir is given");
-      checks_.skip("disk", "not checked: no --output_dir is given");
+      for (const char* name : {"folders", "disk"})
+        checks_.skip(name, "not checked: no --output_dir is given");
       return checks_.add(check_clocks(session_));
     }
-    add_shared_checks(session_, o_.train.output_dir, &checks_);
-    if (!session_.is_root()) return;
-    checks_.run("disk", kDiskRemedy, [&] {
+    add_shared_checks(session_, run_folders(o_.train), &checks_);
+    if (session_.is_root()) check_room();
+  }
+
+  void check_room() {
+    std::vector<std::pair<std::filesystem::path, int64_t>> writes;
+    try {
       PlanInput input = PlanInput::load(o_.train, 0);
       const std::vector<std::string> prompts = read_prompts(o_.train.data_path);
       input.prompts = count_prompts(input.folder, prompts, o_.train.teacher.negative_prompt);
       input.machine = Machine::of("cpu", session_.threads());
       input.placement = TeacherPlacement::kResident;
       const int64_t missing = input.trajectories() - cached_trajectories(o_.train, prompts);
-      return check_disk(run_writes(o_.train, make_plan(input).files, missing));
-    });
+      writes = run_writes(o_.train, make_plan(input).files, missing);
+    } catch (const std::exception& error) {
+      return checks_.add(
+          {"disk", CheckResult::kBad, error.what(),
+           "correct the option or file that is named: how much the run will write is not known"});
+    }
+    checks_.run("disk", kDiskRemedy, [&] { return check_disk(writes); });
   }
 
   void check_time() {

@@ -98,6 +98,7 @@ SumsOutcome check_sums(const Session& session, const std::string& name, const Ti
   std::vector<SumRate> rates;
   std::string own, lines;
   for (const SumSize& size : sizes) {
+    session.board().post(cat(name, ", ", size.label), true);
     const int64_t count = size.bytes / int64_t(sizeof(float));
     Buffer<float> values(count);
     SumRate rate{size, std::numeric_limits<double>::infinity()};

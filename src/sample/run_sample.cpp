@@ -192,7 +192,7 @@ class SampleJob {
 int run_sample(Session& session, const SampleOptions& options) {
   if (options.dry_run) return dry_run_sample(session, options);
   session.set_collective_timeout(options.pictures.fence_timeout);
-  preflight(session, options.device, options.out);
+  preflight(session, options.device, {options.out});
   return SampleJob(session, options).run();
 }
 

@@ -15,6 +15,13 @@ fs::path run_sample_folder(const TrainOptions& o) {
   return o.sample_dir.empty() ? fs::path(o.output_dir) / "samples" : fs::path(o.sample_dir);
 }
 
+std::vector<fs::path> run_folders(const TrainOptions& o) {
+  std::vector<fs::path> folders{o.output_dir};
+  for (const std::string& other : {o.cache_dir, o.save_samples ? o.sample_dir : ""})
+    if (!other.empty()) folders.emplace_back(other);
+  return folders;
+}
+
 double run_flow_shift(const TrainOptions& o, const Pipeline& teacher) {
   return o.teacher.flow_shift > 0 ? o.teacher.flow_shift : teacher.scheduler().flow_shift;
 }

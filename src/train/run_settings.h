@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 #include "wandistill/options.h"
 #include "wandistill/student_config.h"
@@ -12,6 +13,8 @@ namespace wandistill {
 std::filesystem::path run_cache_folder(const TrainOptions& options);
 std::filesystem::path run_checkpoint_folder(const TrainOptions& options);
 std::filesystem::path run_sample_folder(const TrainOptions& options);
+/// Those that a run writes to, but for those within the output folder.
+std::vector<std::filesystem::path> run_folders(const TrainOptions& options);
 
 double run_flow_shift(const TrainOptions& options, const Pipeline& teacher);
 /// fingerprint: the teacher's; dtype: of the files, as choose_cache_dtype() says.

@@ -453,7 +453,7 @@ class TrainJob {
 int run_train(Session& session, const TrainOptions& options, const std::string& effective_config) {
   if (options.dry_run) return dry_run_train(session, options);
   session.set_collective_timeout(options.pictures.fence_timeout);
-  preflight(session, options.device, options.output_dir);
+  preflight(session, options.device, run_folders(options));
   return TrainJob(session, options, effective_config).run();
 }
 

@@ -55,6 +55,10 @@ nodes() {  # two nodes of one rank each
   OMPI_MCA_btl_tcp_if_include=lo submit nodes jobs/train_many_nodes.sbatch --partition=pair --nodes=2 --ntasks-per-node=1 -- "${options[@]}"
   follow nodes
 }
+doctor() {  # the same job looks at what it would run on
+  OMPI_MCA_btl_tcp_if_include=lo COMMAND=doctor submit doctor jobs/train_many_nodes.sbatch --partition=pair --nodes=2 --ntasks-per-node=1 -- "${options[@]}"
+  follow doctor
+}
 # other_program NAME TEXT: the jobs in $work/NAME, with a shell script in the program's place.
 other_program() {
   mkdir -p "$work/$1/bin"
@@ -87,7 +91,7 @@ play() {
 play signal margin  # these must be held before Slurm's time comes, which is 20 and 18 seconds after their start
 wait_until test -e "$work/signal.held" -a -e "$work/margin.held"
 whole
-play requeue cancel preempt nodes idle unstarted chain
+play requeue cancel preempt nodes doctor idle unstarted chain
 wait
 
 well whole
@@ -104,6 +108,9 @@ check "preempt: the higher job ran meanwhile" job_is higher JobState COMPLETED
 check "preempt: its pictures" test -s "$work/higher/rank_1_sample_00.png"
 well nodes
 same_as_whole nodes
+well doctor
+check "doctor: two ranks of srun" said doctor "ok  *launcher  *srun, PMIx.*, 2 ranks"
+check "doctor: knows when its time ends" said doctor "ok  *job's time  *this job's time ends in [45]"
 check "idle: ended" job_is idle ExitCode 85:0
 check "idle: restarted so long as allowed" job_is idle Restarts 1
 check "idle: said why no longer" said idle "not put back into the queue: 1 restarts brought nothing new"

@@ -139,10 +139,10 @@ TEST_CASE("doctor: drivers that differ are a warning") {
 
 TEST_CASE("doctor: little room in /dev/shm, and low limits, are warnings") {
   std::vector<RankFacts> facts = good_facts();
-  facts[2].shm_free = facts[3].shm_free = int64_t{64} << 20;
-  check_result(shared_memory_check(facts, "cpu"), CheckResult::kGood, "node2: 67.1 MB of 1.07 GB free");
+  facts[2].shm_free = facts[3].shm_free = int64_t{200} << 20;  // enough for one rank
+  check_result(shared_memory_check(facts, "cpu"), CheckResult::kGood, "node2: 210 MB of 1.07 GB free");
   check_result(shared_memory_check(facts, "cuda"), CheckResult::kWarning,
-               "node2: 67.1 MB of 1.07 GB free; its 2 ranks may want 268 MB");
+               "node2: 210 MB of 1.07 GB free; its 2 ranks may want 268 MB");
   facts[1].files = 512;
   check_result(limits_check(facts), CheckResult::kWarning,
                "rank 1 (node1): fewer open files than a run may need");
@@ -165,7 +165,7 @@ TEST_CASE("doctor: a clock's offset comes from the shortest exchange") {
 TEST_CASE("doctor: clocks more than a second from rank 0's are named") {
   const std::vector<std::string> hosts = {"node1", "node2", "node3"};
   check_result(clocks_check({{0, 0}, {0.25, 0.01}, {-0.5, 0.02}}, hosts), CheckResult::kGood,
-               "at most 750 ms apart, give or take 40.0 ms");
+               "at most 790 ms apart");
   const Check check = clocks_check({{0, 0}, {1.5, 0.01}, {-90, 0.02}}, hosts);
   check_result(check, CheckResult::kWarning,
                "the clock of rank 1 (node2) is 1.50 s ahead of rank 0's (node1)");

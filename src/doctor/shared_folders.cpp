@@ -1,4 +1,4 @@
-#include "src/doctor/shared_folder.h"
+#include "src/doctor/shared_folders.h"
 
 #include <chrono>
 #include <fstream>
@@ -15,25 +15,24 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kName = "output folder";
-
 /// A small file that goes with it.
 class Note {
  public:
-  Note(const fs::path& folder, const std::string& content)
-      : path_(temporary_name(folder / "note_to_all_ranks")) {
-    std::ofstream file(path_, std::ios::binary);
-    file << content;
-    file.close();
-    if (!file)
-      fail(folder.string(), ": cannot write a file of ", content.size(), " bytes; is the disk full?");
-  }
+  explicit Note(const fs::path& folder) : path_(temporary_name(folder / "note_to_all_ranks")) {}
   ~Note() {
     std::error_code ignored;
     fs::remove(path_, ignored);
   }
   Note(const Note&) = delete;
   Note& operator=(const Note&) = delete;
+  void write(const std::string& content) const {
+    std::ofstream file(path_, std::ios::binary);
+    file << content;
+    file.close();
+    if (!file)
+      fail(path_.parent_path().string(), ": cannot write a file of ", content.size(),
+           " bytes; is the disk full?");
+  }
   std::string name() const { return path_.filename().string(); }
 
  private:
@@ -55,30 +54,24 @@ bool appears(const fs::path& file, const std::string& content, double seconds) {
   }
 }
 
-}  // namespace
-
-Check check_shared_folder(const Session& session, const fs::path& folder, double seconds) {
-  const std::string remedy =
-      "another folder, on a file system that all hosts mount (not a host's own /tmp or scratch disk) and "
-      "that "
-      "has room";
+/// What is wrong, by rank; nothing: rank 0's note was seen.
+Lines find_problems(const Session& session, const fs::path& folder, double seconds) {
   const std::vector<std::string> hosts = session.gather(session.host());
-  Lines found;
   std::string problem;
   try {
-    found.add(check_writable(folder));
+    check_writable(folder);
   } catch (const Error& error) {
     problem = error.what();
   }
-  if (const Lines problems = by_rank(session.gather(problem), hosts); !problems.empty())
-    return judged(kName, {}, CheckResult::kBad, problems, remedy);
+  if (const Lines problems = by_rank(session.gather(problem), hosts); !problems.empty()) return problems;
 
   std::unique_ptr<Note> note;
   const std::string content = cat("rank 0 on ", session.host(), " was here");
   std::string sent[2];  // the file's name and its content
   if (session.is_root()) {
     try {
-      note = std::make_unique<Note>(existing_folder(folder), content);
+      note = std::make_unique<Note>(existing_folder(folder));
+      note->write(content);
       sent[0] = note->name();
       sent[1] = content;
     } catch (const Error& error) {
@@ -87,13 +80,30 @@ Check check_shared_folder(const Session& session, const fs::path& folder, double
   }
   for (std::string& text : sent) session.broadcast(&text);
   if (!sent[0].empty() && !appears(existing_folder(folder) / sent[0], sent[1], seconds))
-    problem = cat("what rank 0 wrote into ", existing_folder(folder).string(),
-                  " does not appear there within ", seconds, " s: it is not the same folder");
-  const Lines problems = by_rank(session.gather(problem), hosts);
-  note.reset();
-  if (session.world_size() > 1)
-    found.add(cat("all ", session.world_size(), " ranks see what rank 0 writes there"));
-  return judged(kName, problems.empty() ? found : Lines(), CheckResult::kBad, problems, remedy);
+    problem = cat(existing_folder(folder).string(),
+                  " is not the folder that rank 0 writes to: a file of it did "
+                  "not appear there within ",
+                  seconds, " s");
+  return by_rank(session.gather(problem), hosts);
+}
+
+}  // namespace
+
+Check check_shared_folders(const Session& session, const std::vector<fs::path>& folders, double seconds) {
+  Lines found, problems;
+  for (const fs::path& folder : folders) {
+    const Lines wrong = find_problems(session, folder, seconds);
+    if (!wrong.empty())
+      problems.add(wrong.text());
+    else if (session.world_size() == 1)
+      found.add(check_writable(folder));
+    else
+      found.add(cat(check_writable(folder), ", the same for all ", session.world_size(), " ranks"));
+  }
+  return judged(
+      "folders", found, CheckResult::kBad, problems,
+      "other folders, on a file system that all hosts mount (not a host's own /tmp or scratch disk) and "
+      "that has room");
 }
 
 }  // namespace wandistill
