@@ -117,7 +117,7 @@ void export_student(const fs::path& folder, const fs::path& teacher_folder, cons
     write_file_atomically(staged.path() / "README.md",
                           model_card(student, info, linked, fs::canonical(teacher_folder)));
     staged.commit();
-  } catch (const fs::filesystem_error& error) {
+  } catch (const std::exception& error) {  // it may name a file in the folder that does not stay
     fail(folder.string(), ": cannot export the student: ", error.what());
   }
 }

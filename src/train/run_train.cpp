@@ -387,6 +387,21 @@ class TrainJob {
          {.epoch = epoch, .step = trainer_->state().step});
   }
 
+  /// Where it is; nowhere if it cannot be written (a full disk, say): that is reported, and the student does
+  /// without.
+  fs::path contact_sheet() {
+    if (!samples_) return {};
+    const fs::path file = samples_->contact_sheet();
+    try {
+      samples_->write_contact_sheet(kSheetColumns);
+      return file;
+    } catch (const std::exception& error) {
+      events_->add("failed_write", {{"file", file.string()}, {"error", error.what()}});
+      print_line(cat("there is no new contact sheet: ", error.what()));
+      return {};
+    }
+  }
+
   /// The student's folder, with the weights of the best checkpoint, and the contact sheet.
   void finish() {
     checkpoints_->finish();
@@ -394,7 +409,6 @@ class TrainJob {
     const float* last = best ? nullptr : trainer_->optimizer().whole(kEmaSection);
     session_.collectively([&] {
       if (!session_.is_root()) return;
-      if (samples_) samples_->write_contact_sheet(kSheetColumns);
       TrainingState chosen;
       if (best) {
         chosen = checkpoints_->load_best();
@@ -412,7 +426,7 @@ class TrainJob {
                       .example_prompt = options_.sample_prompts.empty() ? prompts_.front()
                                                                         : options_.sample_prompts.front(),
                       .training_facts = {},
-                      .contact_sheet = samples_ ? samples_->contact_sheet() : fs::path()};
+                      .contact_sheet = contact_sheet()};
       info.training_facts = {{"parameters", cat(student_->layout().total())},
                              {"prompts", cat(prompts_.size())},
                              {"training samples", cat(dataset_->training().size())},

@@ -34,8 +34,9 @@ if mount -t tmpfs -o size=80m tmpfs "$work/disk" 2> /dev/null; then
   sum=$(cksum < "$older")
   room=$(df --output=avail -B 1M "$work/disk" | tail -n 1)
   head -c "$((room - 14))M" /dev/zero > "$work/disk/ballast"
-  trains "... goes on on a full disk" 2 disk "${options[@]}" --keep_checkpoints 1
+  trains "... goes on on a full disk (and shares the optimizer's state)" 2 disk "${options[@]}" --keep_checkpoints 1 --zero 1
   check "... trains to the end" test "$(metric loss "$work/disk/metrics.jsonl" | wc -l)" = 30
+  check "... exports the student, of the last step" diff -r -x README.md "$work/whole/student" "$work/disk/student"
   check "... says that and why the last checkpoint could not be written" \
     grep -q "checkpoint of step 30 could not be written, .*$last: it takes .* MB and its disk has .* left" "$work/disk.log"
   check "... in events.jsonl too" grep -q "\"event\":\"failed_write\".*$last" "$work/disk/events.jsonl"
