@@ -26,27 +26,37 @@ class Doctor {
   int run() {
     session_.set_collective_timeout(o_.train.pictures.fence_timeout);
     facts_ = gather_facts(session_);
-    if (add_fact_checks(session_, facts_, o_.train.device, &checks_)) {
+    const bool same_program = add_fact_checks(session_, facts_, o_.train.device, &checks_);
+    show();
+    if (same_program) {
       check_all_sums();
-      check_folder();
+      check_folders();
     } else {
       for (const char* name : {kMpiSums, "folders", "clocks"})
         checks_.skip(name, "not checked: the ranks run different programs");
     }
+    if (session_.is_root()) check_time();
+    show();
     if (session_.is_root()) {
-      check_time();
       if (o_.json)
         std::cout << json().dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
       else
-        std::cout << checks_.text() << checks_.summary() << std::endl;
+        std::cout << checks_.summary() << std::endl;
     }
     return session_.any(!checks_.good()) ? 1 : 0;
   }
 
  private:
+  /// The rows that are new: what comes next may end the job.
+  void show() {
+    if (session_.is_root() && !o_.json) std::cout << checks_.text(shown_) << std::flush;
+    shown_ = checks_.size();
+  }
+
   void add_sums(const std::string& name, const TimedSum& sum) {
     const SumsOutcome outcome = check_sums(session_, name, sum, {std::begin(kSumSizes), std::end(kSumSizes)});
     checks_.add(outcome.check);
+    show();
     for (const SumRate& rate : outcome.rates)
       rates_.push_back({{"by", name},
                         {"bytes", rate.size.bytes},
@@ -73,7 +83,7 @@ class Doctor {
     }
   }
 
-  void check_folder() {
+  void check_folders() {
     if (o_.train.output_dir.empty()) {
       for (const char* name : {"folders", "disk"})
         checks_.skip(name, "not checked: no --output_dir is given");
@@ -126,6 +136,7 @@ class Doctor {
   const DoctorOptions& o_;
   std::vector<RankFacts> facts_;
   Checks checks_;
+  size_t shown_ = 0;
   Json rates_ = Json::array();
 };
 

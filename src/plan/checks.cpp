@@ -104,9 +104,9 @@ int64_t Checks::count(CheckResult result) const {
   return std::ranges::count_if(checks_, [&](const Check& c) { return c.result == result; });
 }
 
-std::string Checks::text() const {
+std::string Checks::text(size_t from) const {
   std::string text;
-  for (const Check& c : checks_) text += row(c);
+  for (size_t i = from; i < checks_.size(); ++i) text += row(checks_[i]);
   return text;
 }
 

@@ -35,8 +35,9 @@ class Checks {
   int64_t count(CheckResult result) const;
   /// None failed.
   bool good() const { return count(CheckResult::kBad) == 0; }
-  /// A table of at most 100 columns: all of them, or those with one result.
-  std::string text() const;
+  size_t size() const { return checks_.size(); }
+  /// A table of at most 100 columns: all of them, those from one on, or those with one result.
+  std::string text(size_t from = 0) const;
   std::string text(CheckResult only) const;
   /// "9 checks: 1 warning, 1 FAILED".
   std::string summary() const;

@@ -92,8 +92,8 @@ printf 'a red star\na caf\xe9\n' > "$work/latin1.txt"
 refused "prompts that are not UTF-8" "$work/latin1.txt:2" --data_path "$work/latin1.txt"
 
 options=(--data_path "$few" --batch_size 6)
-out=$few/out refused "an output folder below a file" "$few/out: cannot make this folder"
-refused "a sample folder below a file" "$few/out: cannot make this folder" \
+out=$few/out refused "an output folder below a file" "$few/out: cannot"
+refused "a sample folder below a file" "$few/out: cannot" \
   --cache_dir "$work/cache" --sample_dir "$few/out" --save_samples
 refused "another guidance than the cache's" 'guidance = 4' --guidance 5 --cache_dir "$work/cache"
 also "... says what to do" "choose another --cache_dir"

@@ -112,6 +112,7 @@ says "a clock that is 10 s fast" 0 2 doctor
 also "is a warning" "warning clocks the clock of rank 1 \([^)]+\) is 10\.0 s ahead of rank 0's"
 inject delay:sum:rank=1:seconds=60
 says "a rank that does not come back from a sum" 1 2 doctor --fence_timeout 1
+also "after what was found before" "ok limits "
 also "is reported" "waited [0-9.]+ s \(limit 1 s, --fence_timeout\) for rank 1 rank 1: all-reduce, MPI, 4 KiB"
 inject
 

@@ -97,7 +97,7 @@ trains "a short run" 2 good --data_path "$few" --batch_size 6
 find "$work/good" -type f -exec cksum {} + | sort > "$work/before"
 says "a dry run in its folder" 0 2 train --dry_run --config "$base" --output_dir "$work/good" --data_path "$few" --batch_size 6
 also "the cache is complete" "6 of 6 trajectories"
-also "it would go on" "the run goes on from step_"
+also "it would go on" "the run goes on from"
 check "... changes nothing" diff "$work/before" <(find "$work/good" -type f -exec cksum {} + | sort)
 says "... with another guidance" 1 2 train --dry_run --config "$base" --output_dir "$work/good" --data_path "$few" --guidance 5
 also "the cache is another's" "FAILED +cache .*"

@@ -187,6 +187,7 @@ TEST_CASE("checks: results, summary, and the rows of one result") {
         "  FAILED   four              broken\n"
         "                             What to do: mend it\n");
   CHECK(checks.text().find("  –        three             not asked for\n") != std::string::npos);
+  CHECK(checks.text(3) == checks.text(CheckResult::kBad));
   CHECK(checks.json()[1] ==
         Json({{"check", "two"}, {"result", "warning"}, {"found", "hm"}, {"remedy", "look"}}));
 }
