@@ -161,6 +161,23 @@ TEST_CASE("checkpoint: cut off in or between any two sections it is refused by n
   check_mentions(error_of([&] { load(file); }), {file.string() + ": cannot open"});
 }
 
+TEST_CASE("checkpoint: a rank that keeps a part of the state gets it from any file") {
+  const TemporaryFolder folder;
+  const fs::path file = checkpoint_in(folder, 12);
+  const TrainingState whole = state_at(12);
+  for (int rank = 0; rank < 3; ++rank) {
+    const Shard shard(layout().gradient_order(), 256, 3, rank);
+    const TrainingState part = load_checkpoint(file, layout(), kIdentity, shard);
+    CHECK(part.step == 12);
+    for (size_t i = 0; i < kSections.size(); ++i) {
+      const Buffer<float> expected =
+          shard.kept(Buffer<float>::copy_of(whole.sections()[i]->data(), layout().total()));
+      REQUIRE(part.sections()[i]->size() == expected.size());
+      CHECK(std::equal(expected.begin(), expected.end(), part.sections()[i]->data()));
+    }
+  }
+}
+
 TEST_CASE("checkpoint writer: what is written is the state at the time of save(), though it changes") {
   const ComputeDevice simt("simt", 1, 0);
   for (const Compute* compute : {&kHost, &simt.compute()}) {
