@@ -17,7 +17,7 @@ fs::path run_sample_folder(const TrainOptions& o) {
 
 std::vector<fs::path> run_folders(const TrainOptions& o) {
   std::vector<fs::path> folders{o.output_dir};
-  for (const std::string& other : {o.cache_dir, o.save_samples ? o.sample_dir : ""})
+  for (const std::string& other : {o.cache.cache_dir, o.save_samples ? o.sample_dir : ""})
     if (!other.empty()) folders.emplace_back(other);
   return folders;
 }
