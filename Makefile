@@ -28,6 +28,7 @@ obj        = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 PROGRAMS  := $(BIN)/wandistill $(BIN)/golden_check
 TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests $(BIN)/wandistill_faults $(if $(NVTX),$(BIN)/nvtx_recorder.so)
 GPU_BENCH := $(sort $(wildcard bench/gpu/*.cpp))
+PEER_BENCH := $(sort $(wildcard bench/peers/*.cpp))
 BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
 
 # Contraction to fused multiply-add is wanted in the fast kernels only; elsewhere rounding is as written.
@@ -85,6 +86,8 @@ $(BIN)/mpi_tests: $(call obj,$(MPI_SRC)) $(FAULTS) $(BUILD)/libwandistill.a
 $(BIN)/simt_tests: $(call obj,$(SIMT_TESTS)) $(call kernel_objects,$(SIMT_SUBJECTS)) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/bench/gpu_bench: $(call obj,$(GPU_BENCH)) $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/bench/warm: $(call obj,$(PEER_BENCH)) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/bench/%: $(BUILD)/bench/%.o $(FAULTS) $(BUILD)/libwandistill.a
 	$(program)

@@ -3,8 +3,7 @@
 #
 #   scripts/check_diffusers.sh [STUDENT_FOLDER]
 #
-# Without a folder, a short run makes a student. Torch and diffusers are installed from PyPI into build/venv (about
-# 6 GB, once); VENV=path takes another virtual environment, which must have them.
+# Without a folder, a short run makes a student. scripts/venv.sh says where torch and diffusers come from.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/mpi_env.sh
@@ -12,17 +11,7 @@ source scripts/mpi_env.sh
 work=build/check-diffusers
 mkdir -p "$work"
 
-if [ -z "${VENV:-}" ]; then
-  VENV=build/venv
-  if [ ! -e "$VENV/complete" ]; then
-    echo "installing torch and diffusers into $VENV"
-    # The half-made environment of an interrupted installation is made anew.
-    python3 -m venv --clear "$VENV" || { echo "python3 -m venv failed: apt-get install python3-venv"; exit 1; }
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check \
-      torch diffusers transformers ftfy h5py sentencepiece protobuf accelerate numpy pillow
-    touch "$VENV/complete"
-  fi
-fi
+source scripts/venv.sh
 
 student=${1:-}
 if [ -z "$student" ]; then

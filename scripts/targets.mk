@@ -1,5 +1,5 @@
 # Targets that start a make of their own after `deps`, so that it sees what has just been installed.
-.PHONY: demo check check-slurm check-long check-diffusers bench gpu-check gpu-bench kernel-table lint format clean install help
+.PHONY: demo check check-slurm check-long check-diffusers bench bench-peers gpu-check gpu-bench kernel-table lint format clean install help
 
 # As many jobs as cores, unless the caller chose a number.
 JOBS   ?= $(shell nproc)
@@ -23,6 +23,9 @@ check-diffusers: deps ## open an exported student with diffusers (installs torch
 bench: deps ## build and run the benchmarks
 	$(submake) benches
 	@set -e; for program in $(BENCHES); do echo "== $$program"; $$program; done
+bench-peers: deps ## the same computations by diffusers on the CPU, compared and timed in turn (installs torch under build/)
+	$(submake) $(BIN)/bench/warm $(BIN)/bench/data_parallel
+	@scripts/bench_peers.sh
 gpu-check: deps ## the kernels, the golden check and compute-sanitizer on a GPU; without one it says so
 	$(submake) all tests
 	@scripts/gpu_check.sh

@@ -1,0 +1,160 @@
+// A student's step on one rank of one core, and on two ranks of one core each with the gradients' all-reduce
+// hidden behind the backward pass and not: time of a step, and how much of it is waiting for the all-reduce.
+//
+// Without arguments this is the driver, which starts itself under mpirun; "worker" is one such start. Starts
+// alternate.
+#include "bench/ceiling.h"
+#include "bench/student.h"
+#include "wandistill/error.h"
+#include "wandistill/flops.h"
+#include "wandistill/gradient_buckets.h"
+#include "wandistill/session.h"
+
+namespace wandistill::bench {
+namespace {
+
+constexpr int64_t kPromptTokens = 20, kRounds = 5;
+constexpr double kSeconds = 3;                      // of one start's steps
+constexpr int64_t kBucketBytes = int64_t(4) << 20;  // as in training
+
+struct Size {
+  const char* name;
+  WanConfig config;
+  int64_t batch, side;  // of a rank
+};
+
+const Size kSizes[] = {{"tiny",
+                        {.heads = 2,
+                         .head_dim = 64,
+                         .layers = 4,
+                         .ffn_dim = 384,
+                         .in_channels = 16,
+                         .out_channels = 16,
+                         .text_dim = 96,
+                         .freq_dim = 256},
+                        16,
+                        16},
+                       {"small",
+                        {.heads = 8,
+                         .head_dim = 64,
+                         .layers = 8,
+                         .ffn_dim = 2048,
+                         .in_channels = 16,
+                         .out_channels = 16,
+                         .text_dim = 4096,
+                         .freq_dim = 256},
+                        4,
+                        32}};
+
+const Size& size_of(const std::string& name) {
+  for (const Size& size : kSizes)
+    if (name == size.name) return size;
+  throw CollectiveError(cat("no size '", name, "'"));
+}
+
+/// Steps for kSeconds, after two unmeasured; a JSON line on rank 0: seconds of a step (median, of the slowest
+/// rank), and the share of them in the all-reduce's wait.
+int worker(Session& session, const Size& size, bool overlap) {
+  const int64_t n = ParameterLayout(size.config).total();
+  Student student(size.config, gaussian(n, 3, 0.02f),
+                  StudentBatch::random(size.config, size.batch, size.side, size.side, kPromptTokens), true,
+                  {1});
+  GradientBuckets buckets(session, student.gradients().data(), student.layout().gradient_order(),
+                          kBucketBytes);
+  std::vector<double> times;
+  double waited = 0, spent = 0;
+  for (int64_t step = -2; spent < kSeconds; ++step) {
+    session.barrier();
+    const double start = MPI_Wtime(), waited_before = buckets.wait_seconds();
+    student.clear_gradients();
+    student.forward();
+    student.backward(overlap ? GradientsReady([&](size_t group) { buckets.ready(int64_t(group)); })
+                             : GradientsReady());
+    buckets.wait();
+    student.update();
+    const double seconds = session.max(MPI_Wtime() - start);
+    if (step < 0) continue;
+    times.push_back(seconds);
+    spent += seconds;
+    waited += buckets.wait_seconds() - waited_before;
+  }
+  const double share = session.max(waited) / spent;
+  if (session.is_root())
+    std::printf("%s\n",
+                Json{{"seconds", summary(std::move(times)).median}, {"wait_share", share}}.dump().c_str());
+  return 0;
+}
+
+Json start_ranks(const std::string& self, int ranks, const Size& size, const std::string& mode) {
+  // Each rank has one core for all that it does, so that one rank is a fair measure for several.
+  const std::string command =
+      cat("taskset -c 0-", ranks - 1, " bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 run_ranks ",
+          ranks, " ", self, " worker ", size.name, " ", mode, " 2> build/data_parallel.log'");
+  std::FILE* pipe = popen(command.c_str(), "r");
+  if (!pipe) fail("cannot start ", command);
+  std::string text;
+  for (char part[4096]; const size_t count = std::fread(part, 1, sizeof part, pipe);)
+    text.append(part, count);
+  if (pclose(pipe) != 0) fail(ranks, " ranks ended with an error; see build/data_parallel.log");
+  return Json::parse(text);
+}
+
+struct Starts {
+  std::vector<double> seconds, wait_shares;
+  void add(const Json& json) {
+    seconds.push_back(json["seconds"]);
+    wait_shares.push_back(json["wait_share"]);
+  }
+};
+
+void drive(const std::string& self) {
+  Report report("data_parallel", 1);
+  for (const Size& size : kSizes) {
+    Starts one, two, plain;
+    for (int64_t round = 0; round < kRounds; ++round) {
+      one.add(start_ranks(self, 1, size, "overlap"));
+      two.add(start_ranks(self, 2, size, "overlap"));
+      plain.add(start_ranks(self, 2, size, "after"));
+    }
+    const double flop =
+        double(size.batch) * wan_training_flops(size.config, size.config.tokens(size.side, size.side),
+                                                text_rows(kPromptTokens), false);
+    const std::string shape =
+        cat(size.config.hidden(), " x ", size.config.layers, ", B ", size.batch, " per rank");
+    const auto row = [&](const std::string& name, const Starts& starts, int ranks) {
+      std::vector<double> speedups;
+      for (size_t i = 0; i < starts.seconds.size(); ++i)
+        speedups.push_back(ranks * one.seconds[i] / starts.seconds[i]);
+      report.add({.name = cat(size.name, " ", name),
+                  .shape = shape,
+                  .time = summary(starts.seconds),
+                  .work = ranks * flop * 1e-9,
+                  .details = {{"ranks", ranks},
+                              {"speedup", summary(speedups).median},
+                              {"speedup_spread", summary(speedups).spread},
+                              {"wait_share", summary(starts.wait_shares).median},
+                              {"size", size.name},
+                              {"all_reduce", name}}});
+    };
+    row("1 rank", one, 1);
+    row("2 ranks, overlap", two, 2);
+    row("2 ranks, after", plain, 2);
+  }
+}
+
+}  // namespace
+}  // namespace wandistill::bench
+
+int main(int argc, char** argv) {
+  namespace bench = wandistill::bench;
+  if (argc == 4)
+    return wandistill::run_session(argc, argv, [&](wandistill::Session& session) {
+      return bench::worker(session, bench::size_of(argv[2]), std::string(argv[3]) == "overlap");
+    });
+  try {
+    bench::drive(argv[0]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "data_parallel: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""wandistill beside diffusers on the CPU: the same weights, inputs and threads; results compared, then times in turn.
+
+usage: python bench/peers [--rows NAME ...] [--threads N] [--out STEM]
+
+Writes STEM.json (a line for each row) and STEM.md (a table); STEM is by default bench/results/CPU-peers. Exits with 1 if
+results differ. scripts/bench_peers.sh makes the environment and runs it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--rows", nargs="+", help="only rows whose names contain one of these")
+parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+parser.add_argument("--out", type=Path, help="without extension")
+arguments = parser.parse_args()
+os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # of this process and of ours
+
+import torch  # noqa: E402
+
+import cases  # noqa: E402
+from compare import compare, write_inputs  # noqa: E402
+from machine import available_bytes, header, slug  # noqa: E402
+from ours import Ours  # noqa: E402
+from report import print_row, write_report  # noqa: E402
+
+TEACHER = ROOT / "data" / "tiny-wan"
+WORK = ROOT / "build" / "peers"
+
+# (name, target of the ratio or None, bytes needed, case)
+ROWS = [
+    ("student step, tiny", 6, 1e9, lambda work: cases.StudentStep(work, 1, 16, 2, 64, 4, 3, 96)),
+    ("student step, tiny, batch 16", None, 1e9, lambda work: cases.StudentStep(work, 16, 16, 2, 64, 4, 3, 96)),
+    ("student step, small", 1.6, 2e9, lambda work: cases.StudentStep(work, 1, 32, 8, 64, 8, 4, 4096)),
+    ("student step, small, batch 4", None, 4e9, lambda work: cases.StudentStep(work, 4, 32, 8, 64, 8, 4, 4096)),
+    ("student step, base", 1.2, 15e9, lambda work: cases.StudentStep(work, 1, 64, 8, 128, 16, 4, 4096, pairs=3)),
+    ("teacher forward, 64 tokens", 4, 1e9, lambda work: cases.TransformerForward(TEACHER, 16)),
+    ("teacher forward, 1024 tokens", 1.2, 1e9, lambda work: cases.TransformerForward(TEACHER, 64)),
+    ("text encoder, as WanPipeline", None, 1e9, lambda work: cases.TextEncoder(TEACHER, 20, False)),
+    ("text encoder, trimmed", None, 1e9, lambda work: cases.TextEncoder(TEACHER, 20, True)),
+    ("text encoder, full", None, 1e9, lambda work: cases.TextEncoder(TEACHER, 512, True)),
+    ("VAE decode, 128", 3, 1e9, lambda work: cases.VaeDecode(TEACHER, 16)),
+    ("VAE decode, 512", 3, 3e9, lambda work: cases.VaeDecode(TEACHER, 64)),
+    ("VAE decode, 1024", 3, 8e9, lambda work: cases.VaeDecode(TEACHER, 128)),
+    ("DDIM sampling", 5, 1e9,
+     lambda work: cases.DdimSampling(TEACHER, json.loads((TEACHER / "model_index.json").read_text()))),
+]
+
+
+def measure(name, needed, make):
+    work = WORK / slug(name)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        if available_bytes() < needed:
+            return {"skipped": f"needs {needed / 1e9:.0f} GB of memory, {available_bytes() / 1e9:.1f} are free"}
+        case = make(work)
+        write_inputs(case, work)
+        with Ours(ROOT, case.subject, case.model, work) as ours:
+            return compare(case, ours, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def main():
+    torch.set_num_threads(arguments.threads)
+    facts = header(ROOT, arguments.threads)
+    stem = arguments.out or ROOT / "bench" / "results" / f"{slug(facts['cpu'])}-peers"
+    rows = []
+    for name, target, needed, make in ROWS:
+        if arguments.rows and not any(part in name for part in arguments.rows):
+            continue
+        torch.compiler.reset()
+        row = {"name": name, "target": target, **measure(name, needed, make)}
+        rows.append(row)
+        print_row(row)
+    write_report(stem, facts, rows)
+    print(f"results in {stem}.json and {stem}.md")
+    return 1 if any(row.get("agrees") is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

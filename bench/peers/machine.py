@@ -1,0 +1,36 @@
+"""Where and of what something was measured."""
+
+import re
+import subprocess
+
+import diffusers
+import torch
+import transformers
+
+
+def fields(file):
+    with open(file) as lines:
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def available_bytes():
+    return 1024 * int(fields("/proc/meminfo")["MemAvailable"].split()[0])
+
+
+def resident_bytes(which="VmRSS"):
+    return 1024 * int(fields("/proc/self/status")[which].split()[0])
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as lines:
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+
+
+def slug(text):
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((R|TM)\)", "", text).lower()).strip("-")
+
+
+def header(root, threads):
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
+    return {"cpu": cpu_name(), "threads": threads, "commit": commit.stdout.strip(), "torch": torch.__version__,
+            "diffusers": diffusers.__version__, "transformers": transformers.__version__}
