@@ -31,8 +31,10 @@ GPU_BENCH := $(sort $(wildcard bench/gpu/*.cpp))
 PEER_BENCH := $(sort $(wildcard bench/peers/*.cpp))
 BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
 
+# g++ prefers vectors of 256 bits on CPUs that have 512, for the sake of early ones.
+WIDE_VECTORS := $(if $(filter x86_64,$(shell uname -m)),-mprefer-vector-width=512)
 # Contraction to fused multiply-add is wanted in the fast kernels only; elsewhere rounding is as written.
-$(BUILD)/kernels/cpu/%.o: CXXFLAGS += -ffp-contract=fast
+$(BUILD)/kernels/cpu/%.o: CXXFLAGS += -ffp-contract=fast $(WIDE_VECTORS)
 # g++ 12 takes the AVX-512 intrinsics in Eigen for uninitialised reads (https://gcc.gnu.org/PR105593).
 $(BUILD)/src/model/project%.o: CXXFLAGS += -Wno-maybe-uninitialized
 

@@ -29,14 +29,15 @@ def errors(ours, theirs):
 
 def turn(work, seconds):
     """As bin/bench/warm does it: one call unmeasured, then the fastest of calls, as what else runs on the machine only ever
-    adds."""
+    adds; and the least time of all threads' work in a call."""
     work()
-    times, start = [], time.perf_counter()
+    times, works, start = [], [], time.perf_counter()
     while not times or time.perf_counter() - start < seconds:
-        before = time.perf_counter()
+        before, cpu_before = time.perf_counter(), time.process_time()
         work()
+        works.append(time.process_time() - cpu_before)
         times.append(time.perf_counter() - before)
-    return min(times)
+    return min(times), min(works)
 
 
 def spread(values):
@@ -67,14 +68,16 @@ def compare(case, ours, folder):
                                         for name, value in variant.items())
     if not row["agrees"]:
         return row
-    times = {"ours": [], **{variant: [] for variant in works}}
+    turns = {"ours": [], **{variant: [] for variant in works}}
     for _ in range(case.pairs):
-        times["ours"].append(ours.run(case.seconds))
+        turns["ours"].append(ours.run(case.seconds))
         for variant, work in works.items():
-            times[variant].append(turn(work, case.seconds))
-    row["seconds"] = times
+            turns[variant].append(turn(work, case.seconds))
+    times, cpu_times = ({name: [pair[i] for pair in pairs] for name, pairs in turns.items()} for i in (0, 1))
     peer = min(works, key=lambda variant: statistics.median(times[variant]))
     ratios = [theirs / own for own, theirs in zip(times["ours"], times[peer])]
-    row.update(peer=peer, ours_seconds=statistics.median(times["ours"]), peer_seconds=statistics.median(times[peer]),
-               ratio=statistics.median(ratios), spread=spread(ratios), pairs=len(ratios))
+    row.update(seconds=times, cpu_seconds=cpu_times, peer=peer, ours_seconds=statistics.median(times["ours"]),
+               peer_seconds=statistics.median(times[peer]), ratio=statistics.median(ratios), spread=spread(ratios),
+               pairs=len(ratios),
+               cpu_ratio=statistics.median(theirs / own for own, theirs in zip(cpu_times["ours"], cpu_times[peer])))
     return row

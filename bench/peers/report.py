@@ -29,10 +29,10 @@ def cells(row):
     target = f"{sign} {row['target']}" if row.get("target") is not None else ""
     return [row["name"], row.get("shape", ""), number("flop", ".2f", 1e-9), rate, number("ours_seconds", ".3f", 1e3),
             number("peer_seconds", ".3f", 1e3), row.get("peer", ""), "" if error is None else f"{error:.1e}", target,
-            number("ratio", ".3g"), number("spread", ".0%"), number("pairs", "d"), verdict(row)]
+            number("ratio", ".3g"), number("spread", ".0%"), number("cpu_ratio", ".3g"), number("pairs", "d"), verdict(row)]
 
 
-HEAD = ["", "shape", "GFLOP", "GFLOP/s", "ours ms", "peer ms", "peer", "error", "target", "measured", "spread", "pairs",
+HEAD = ["", "shape", "GFLOP", "GFLOP/s", "ours ms", "peer ms", "peer", "error", "target", "measured", "spread", "by CPU time", "pairs",
         "agreed"]
 
 

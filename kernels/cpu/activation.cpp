@@ -6,7 +6,7 @@
 namespace wandistill::cpu {
 namespace {
 
-constexpr int64_t kBlock = 16384;
+constexpr int64_t kBlock = 32768;
 constexpr float kGelu = 0.7978845608f, kCubic = 0.044715f;
 
 inline float logistic(float x) {

@@ -8,14 +8,14 @@
 namespace wandistill::cpu {
 namespace {
 
-constexpr int64_t kRowBlock = 32, kChannelBlock = 64;
+constexpr int64_t kChannelBlock = 64;
 
 }  // namespace
 
 void layer_norm_forward(const LayerNormShape& s, const float* x, const float* scale, const float* shift,
                         float* y, float* mean, float* rstd, const Queue& queue) {
   const int64_t C = s.channels;
-  parallel_blocks(queue, s.batch * s.tokens, kRowBlock, [&](int64_t begin, int64_t end) {
+  parallel_blocks(queue, s.batch * s.tokens, rows_per_task(C), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* xr = x + row * C;
       const float* a = scale + row / s.tokens * s.stride;
@@ -40,7 +40,7 @@ void layer_norm_backward(const LayerNormShape& s, const float* x, const float* s
                          const float* rstd, const float* dy, float* dx, float* dscale, float* dshift,
                          const Queue& queue) {
   const int64_t C = s.channels;
-  parallel_blocks(queue, s.batch * s.tokens, kRowBlock, [&](int64_t begin, int64_t end) {
+  parallel_blocks(queue, s.batch * s.tokens, rows_per_task(C), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* xr = x + row * C;
       const float* g = dy + row * C;
@@ -85,7 +85,7 @@ void layer_norm_backward(const LayerNormShape& s, const float* x, const float* s
 
 void gated_residual_forward(int64_t batch, int64_t tokens, int64_t channels, int64_t stride, const float* x,
                             const float* y, const float* gate, float* out, const Queue& queue) {
-  parallel_blocks(queue, batch * tokens, kRowBlock, [&](int64_t begin, int64_t end) {
+  parallel_blocks(queue, batch * tokens, rows_per_task(channels), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* xr = x + row * channels;
       const float* yr = y + row * channels;

@@ -35,4 +35,11 @@ void parallel_blocks(const Queue& queue, int64_t count, int64_t step, Body&& bod
   });
 }
 
+/// Rows of `width` values that are worth a task of their own where a value takes about a nanosecond: with
+/// fewer, waking a thread takes longer than the work.
+inline int64_t rows_per_task(int64_t width) {
+  constexpr int64_t kValues = 32768;
+  return width < kValues ? kValues / width : 1;
+}
+
 }  // namespace wandistill::cpu

@@ -8,8 +8,6 @@
 namespace wandistill::cpu {
 namespace {
 
-constexpr int64_t kRowBlock = 32;
-
 /// Undoes the rotation of one row's gradient: g = R^T dy, into g [C] (may be dy itself).
 void rotate_back(const QkNormShape& s, const float* co, const float* si, const float* dy, float* g) {
   const int64_t half = s.head_dim / 2;
@@ -30,7 +28,7 @@ void rotate_back(const QkNormShape& s, const float* co, const float* si, const f
 void qk_norm_rope_forward(const QkNormShape& s, const float* x, const float* weight, const float* cos,
                           const float* sin, float* y, float* rstd, const Queue& queue) {
   const int64_t C = s.heads * s.head_dim, half = s.head_dim / 2;
-  parallel_blocks(queue, s.rows, kRowBlock, [&](int64_t begin, int64_t end) {
+  parallel_blocks(queue, s.rows, rows_per_task(C), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* xr = x + row * C;
       float* yr = y + row * C;
@@ -65,10 +63,10 @@ void qk_norm_rope_backward(const QkNormShape& s, const float* x, const float* we
                            const float* sin, const float* rstd, const float* dy, float* dx, float* dweight,
                            const Queue& queue) {
   const int64_t C = s.heads * s.head_dim, half = s.head_dim / 2;
-  const int64_t blocks = (s.rows + kRowBlock - 1) / kRowBlock;
+  const int64_t step = rows_per_task(C), blocks = (s.rows + step - 1) / step;
   Buffer<float> partial = Buffer<float>::zeros(blocks * C);  // each row block's share of dweight
-  parallel_blocks(queue, s.rows, kRowBlock, [&](int64_t begin, int64_t end) {
-    float* dw = partial.data() + begin / kRowBlock * C;
+  parallel_blocks(queue, s.rows, step, [&](int64_t begin, int64_t end) {
+    float* dw = partial.data() + begin / step * C;
     for (int64_t row = begin; row < end; ++row) {
       const float* xr = x + row * C;
       const float* g = dy + row * C;
