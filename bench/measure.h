@@ -77,6 +77,7 @@ struct Row {
   Timing time;
   double work = 0;  // per call, in units of 1e9: GFLOP, GB; 0: no rate
   std::string unit = "GFLOP/s";
+  int64_t bytes = 0;   // of a row in GFLOP/s: what must be read and written once; 0: not said
   double ceiling = 0;  // in `unit`, measured in the same run; 0: none
   std::optional<double> twin_seconds = std::nullopt;
   Json details = Json::object();  // more for the JSON line
@@ -123,6 +124,9 @@ class Report {
       line["rate"] = rate;
       line["unit"] = row.unit;
     }
+    if (row.unit == "GFLOP/s" && row.work > 0) line["flop"] = row.work * 1e9;
+    if (row.unit == "GB/s") line["bytes"] = int64_t(row.work * 1e9);
+    if (row.bytes > 0) line["bytes"] = row.bytes;
     if (row.ceiling > 0) line["ceiling"] = row.ceiling;
     if (row.twin_seconds) line["twin_seconds"] = *row.twin_seconds;
     line.update(row.details);

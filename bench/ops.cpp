@@ -23,9 +23,15 @@ struct Bench {
   Queue queue;
   double peak;  // GFLOP/s
 
-  void compute(const std::string& name, const std::string& shape, double gflop,
+  /// floats: of all operands, each once.
+  void compute(const std::string& name, const std::string& shape, double gflop, int64_t floats,
                const std::function<void()>& fast, const std::function<void()>& twin) const {
-    Row row{.name = name, .shape = shape, .time = measure(fast), .work = gflop, .ceiling = peak};
+    Row row{.name = name,
+            .shape = shape,
+            .time = measure(fast),
+            .work = gflop,
+            .bytes = 4 * floats,
+            .ceiling = peak};
     if (gflop <= kTwinGflop) row.twin_seconds = seconds_of(twin, 1);
     report.add(row);
   }
@@ -57,9 +63,10 @@ void linear(const Bench& bench, int64_t m, int64_t n, int64_t k) {
          bench.queue);
     };
   };
-  bench.compute("linear", shape, gflop, forward(cpu::linear_forward), forward(ref::linear_forward));
-  bench.compute("linear backward", shape, 2 * gflop, backward(cpu::linear_backward),
-                backward(ref::linear_backward));
+  bench.compute("linear", shape, gflop, m * k + n * k + n + m * n, forward(cpu::linear_forward),
+                forward(ref::linear_forward));
+  bench.compute("linear backward", shape, 2 * gflop, 2 * m * k + 3 * n * k + m * n,
+                backward(cpu::linear_backward), backward(ref::linear_backward));
 }
 
 /// Self-attention of B samples of L tokens. Forward is two products of L x L x D per head, backward five.
@@ -87,9 +94,9 @@ void attention(const Bench& bench, int64_t B, int64_t L, int64_t H, int64_t D) {
          dk.data(), dv.data(), bench.queue);
     };
   };
-  bench.compute("attention", text, 2 * product, forward(cpu::attention_forward),
+  bench.compute("attention", text, 2 * product, 4 * n, forward(cpu::attention_forward),
                 forward(ref::attention_forward));
-  bench.compute("attention backward", text, 5 * product, backward(cpu::attention_backward),
+  bench.compute("attention backward", text, 5 * product, 8 * n, backward(cpu::attention_backward),
                 backward(ref::attention_backward));
 }
 
@@ -149,7 +156,8 @@ void conv2d(const Bench& bench, const Conv2dShape& shape) {
         [&, op] { op(shape, x.data(), nullptr, weight.data(), bias.data(), nullptr, y.data(), bench.queue); };
   };
   bench.compute(cat("conv2d ", shape.kernel, " x ", shape.kernel), text,
-                2e-9 * double(pixels * taps) * double(shape.c_in * shape.c_out), forward(cpu::conv2d_forward),
+                2e-9 * double(pixels * taps) * double(shape.c_in * shape.c_out),
+                x.size() + weight.size() + y.size(), forward(cpu::conv2d_forward),
                 forward(ref::conv2d_forward));
 }
 

@@ -20,9 +20,9 @@ check-long: deps ## the longer test campaigns
 check-diffusers: deps ## open an exported student with diffusers (installs torch under build/)
 	$(submake) all
 	@scripts/check_diffusers.sh
-bench: deps ## build and run the benchmarks
+bench: deps ## build and run the benchmarks (about ten minutes), results in OUT
 	$(submake) benches
-	@set -e; for program in $(BENCHES); do echo "== $$program"; $$program; done
+	@OUT='$(OUT)' scripts/bench.sh $(filter-out %/sampling_scaling,$(BENCHES))
 bench-peers: deps ## the same computations by diffusers on the CPU, compared and timed in turn (installs torch under build/)
 	$(submake) $(BIN)/bench/warm $(BIN)/bench/data_parallel
 	@scripts/bench_peers.sh

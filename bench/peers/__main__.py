@@ -8,6 +8,7 @@ results differ. scripts/bench_peers.sh makes the environment and runs it.
 """
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # of this process and of
 import torch  # noqa: E402
 
 import cases  # noqa: E402
+import data_parallel  # noqa: E402
+import memory  # noqa: E402
 from compare import compare, write_inputs  # noqa: E402
 from machine import available_bytes, header, slug  # noqa: E402
 from ours import Ours  # noqa: E402
@@ -36,11 +39,11 @@ WORK = ROOT / "build" / "peers"
 
 # (name, target of the ratio or None, bytes needed, case)
 ROWS = [
-    ("student step, tiny", 6, 1e9, lambda work: cases.StudentStep(work, 1, 16, 2, 64, 4, 3, 96)),
-    ("student step, tiny, batch 16", None, 1e9, lambda work: cases.StudentStep(work, 16, 16, 2, 64, 4, 3, 96)),
-    ("student step, small", 1.6, 2e9, lambda work: cases.StudentStep(work, 1, 32, 8, 64, 8, 4, 4096)),
-    ("student step, small, batch 4", None, 4e9, lambda work: cases.StudentStep(work, 4, 32, 8, 64, 8, 4, 4096)),
-    ("student step, base", 1.2, 15e9, lambda work: cases.StudentStep(work, 1, 64, 8, 128, 16, 4, 4096, pairs=3)),
+    ("student step, tiny", 6, 1e9, lambda work: cases.StudentStep(work, "tiny", 1)),
+    ("student step, tiny, batch 16", None, 1e9, lambda work: cases.StudentStep(work, "tiny", 16)),
+    ("student step, small", 1.6, 2e9, lambda work: cases.StudentStep(work, "small", 1)),
+    ("student step, small, batch 4", None, 4e9, lambda work: cases.StudentStep(work, "small", 4)),
+    ("student step, base", 1.2, 15e9, lambda work: cases.StudentStep(work, "base", 1, pairs=3)),
     ("teacher forward, 64 tokens", 4, 1e9, lambda work: cases.TransformerForward(TEACHER, 16)),
     ("teacher forward, 1024 tokens", 1.2, 1e9, lambda work: cases.TransformerForward(TEACHER, 64)),
     ("text encoder, as WanPipeline", None, 1e9, lambda work: cases.TextEncoder(TEACHER, 20, False)),
@@ -54,19 +57,35 @@ ROWS = [
 ]
 
 
-def measure(name, needed, make):
+# The same, of what is not timed in turn: the last gives the row's measurements.
+OTHER_ROWS = [
+    ("peak memory, small", 0.6, 4e9, lambda work: memory.compare(ROOT, work, "small", 4)),
+    ("peak memory, base", 0.6, 8e9, lambda work: memory.compare(ROOT, work, "base", 1)),
+    ("2 ranks on 2 cores, tiny", 1.9, 1e9, lambda work: data_parallel.speedup(ROOT, "tiny")),
+    ("2 ranks on 2 cores, small", 1.9, 4e9, lambda work: data_parallel.speedup(ROOT, "small")),
+    ("all-reduce wait share, small", 0.05, 4e9, lambda work: data_parallel.wait_share(ROOT, "small")),
+]
+
+
+def with_folder(name, needed, work_in):
+    """work_in(folder), if there is memory for it."""
+    if available_bytes() < needed:
+        return {"skipped": f"needs {needed / 1e9:.0f} GB of memory, {available_bytes() / 1e9:.1f} are free"}
     work = WORK / slug(name)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        if available_bytes() < needed:
-            return {"skipped": f"needs {needed / 1e9:.0f} GB of memory, {available_bytes() / 1e9:.1f} are free"}
-        case = make(work)
-        write_inputs(case, work)
-        with Ours(ROOT, case.subject, case.model, work) as ours:
-            return compare(case, ours, work)
+        return work_in(work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def compare_case(work, make):
+    torch.compiler.reset()
+    case = make(work)
+    write_inputs(case, work)
+    with Ours(ROOT, case.subject, case.model, work) as ours:
+        return compare(case, ours, work)
 
 
 def main():
@@ -74,13 +93,14 @@ def main():
     facts = header(ROOT, arguments.threads)
     stem = arguments.out or ROOT / "bench" / "results" / f"{slug(facts['cpu'])}-peers"
     rows = []
-    for name, target, needed, make in ROWS:
+    wanted = [(name, target, needed, lambda work, make=make: compare_case(work, make)) for name, target, needed, make in ROWS]
+    for name, target, needed, work_in in wanted + OTHER_ROWS:
         if arguments.rows and not any(part in name for part in arguments.rows):
             continue
-        torch.compiler.reset()
-        row = {"name": name, "target": target, **measure(name, needed, make)}
+        row = {"name": name, "target": target, **with_folder(name, needed, work_in)}
         rows.append(row)
         print_row(row)
+        gc.collect()
     write_report(stem, facts, rows)
     print(f"results in {stem}.json and {stem}.md")
     return 1 if any(row.get("agrees") is False for row in rows) else 0

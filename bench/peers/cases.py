@@ -27,6 +27,10 @@ def padded(texts):
     return out
 
 
+# Of students: latents' side (two per token), heads, head dim, blocks, feed-forward's ratio, text's width.
+SIZES = {"tiny": (16, 2, 64, 4, 3, 96), "small": (32, 8, 64, 8, 4, 4096), "base": (64, 8, 128, 16, 4, 4096)}
+
+
 class Case:
     variants = ("eager", "compiled")
     seconds = 0.3  # of a turn, at least
@@ -41,7 +45,8 @@ class StudentStep(Case):
     """Forward, mean squared error, backward, gradients clipped to 1, AdamW; float32."""
     subject = "student_step"
 
-    def __init__(self, work, batch, side, heads, head_dim, layers, mlp, text_dim, pairs=9):
+    def __init__(self, work, size, batch, pairs=9):
+        side, heads, head_dim, layers, mlp, text_dim = SIZES[size]
         self.pairs = pairs
         self.model = work / "transformer"
         torch.manual_seed(1)
@@ -62,7 +67,6 @@ class StudentStep(Case):
                        "text": torch.cat(texts), "text_tokens": torch.tensor([float(len(t)) for t in texts])}
         parameters = sum(p.numel() for p in self.network.parameters())
         self.shape = f"{side * side // 4} tokens x {heads * head_dim}, {layers} blocks, B {batch}, {parameters / 1e6:.1f} M"
-        self.state_bytes = 16 * parameters  # weights, gradients and both moments
 
     def prepare(self, variant):
         fresh = WanTransformer3DModel.from_pretrained(self.model, torch_dtype=torch.float32).state_dict()

@@ -3,10 +3,6 @@
 import re
 import subprocess
 
-import diffusers
-import torch
-import transformers
-
 
 def fields(file):
     with open(file) as lines:
@@ -31,6 +27,9 @@ def slug(text):
 
 
 def header(root, threads):
+    import diffusers
+    import torch
+    import transformers
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True)
     return {"cpu": cpu_name(), "threads": threads, "commit": commit.stdout.strip(), "torch": torch.__version__,
             "diffusers": diffusers.__version__, "transformers": transformers.__version__}

@@ -6,7 +6,8 @@
 //
 // It answers with one line of JSON when it is ready and for each line of its input:
 //   results      writes INPUTS_FOLDER/ours.safetensors
-//   run SECONDS  one call unmeasured, then calls until so many seconds are over: seconds of the fastest, and the least
+//   run SECONDS  one call unmeasured, then calls until so many seconds are over: seconds of the fastest, and
+//   the least
 //                seconds of all threads' work in a call
 //   memory       resident memory now and at its highest since the last such line, in bytes
 #include <cmath>

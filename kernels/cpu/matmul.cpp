@@ -61,7 +61,7 @@ struct Grid {
     const int64_t wanted = std::min(s.m * s.n * s.k / kLeastWork, kBlocks);
     const int64_t down = std::max(
         {(s.m + kMostRows - 1) / kMostRows, std::min(wanted / across, s.m / (2 * kFewestRows)), int64_t{1}});
-    rows = round_up((s.m + down - 1) / down, kFewestRows);
+    rows = std::max(kFewestRows, round_up((s.m + down - 1) / down, kFewestRows));  // m may be 0
   }
 
  private:

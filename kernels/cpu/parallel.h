@@ -1,6 +1,7 @@
 // The one parallel loop of the CPU backend.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "wandistill/queue.h"
@@ -39,7 +40,7 @@ void parallel_blocks(const Queue& queue, int64_t count, int64_t step, Body&& bod
 /// fewer, waking a thread takes longer than the work.
 inline int64_t rows_per_task(int64_t width) {
   constexpr int64_t kValues = 32768;
-  return width < kValues ? kValues / width : 1;
+  return std::max<int64_t>(1, kValues / std::max<int64_t>(1, width));
 }
 
 }  // namespace wandistill::cpu
