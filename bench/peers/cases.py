@@ -44,6 +44,7 @@ class Case:
 class StudentStep(Case):
     """Forward, mean squared error, backward, gradients clipped to 1, AdamW; float32."""
     subject = "student_step"
+    frees_gradients = True  # between steps, as is PyTorch's default
 
     def __init__(self, work, size, batch, pairs=9):
         side, heads, head_dim, layers, mlp, text_dim = SIZES[size]
@@ -83,7 +84,7 @@ class StudentStep(Case):
         return lambda: self.step(function), lambda: self.results(function)
 
     def step(self, function, look=lambda velocity: None):
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=self.frees_gradients)
         velocity = function(self.latents[:, :, None], self.timesteps, self.text, return_dict=False)[0]
         loss = F.mse_loss(velocity[:, :, 0], self.target)
         loss.backward()

@@ -21,7 +21,7 @@ namespace wandistill {
 enum class Keep {
   kNothing,      // one block's activations, overwritten by the next block: inference
   kBlockInputs,  // each block's input; backward computes the rest again (gradient checkpointing)
-  kAll           // everything that backward reads
+  kAll           // everything that backward reads, but for what it computes again without a product
 };
 
 /// Inputs of a forward pass; the pointers must stay valid until the backward pass is done. The text is in the

@@ -64,20 +64,25 @@ void WanTransformer::Pass<Element>::block_backward(int64_t index, const Element*
   // Feed-forward.
   ops.gated_residual_backward(B, L, C, 6 * C, a.out3, modulation + 5 * C, dx, s.dy, dmodulation + 5 * C,
                               queue);
+  ops.gelu_forward(N * F, a.ffn_raw, a.ffn_act, queue);
   linear_backward(N, C, F, a.ffn_act, weights.ffn_out, s.dy, s.dffn, false, d.ffn_out);
   ops.gelu_backward(N * F, a.ffn_raw, s.dffn, s.dffn, queue);
+  norm3(a);
   linear_backward(N, F, C, a.norm3, weights.ffn_in, s.dffn, s.dy, false, d.ffn_in);
   ops.layer_norm_backward(modulated(6 * C), a.x2, modulation + 4 * C, a.mean3, a.rstd3, s.dy, dx,
                           dmodulation + 4 * C, dmodulation + 3 * C, queue);
 
   // Cross-attention; the residual's gradient is dx itself.
   linear_backward(N, C, C, a.attention2, weights.cross.out, dx, s.dy, false, d.cross.out);
+  cross_norm(a, weights);
   ops.attention_backward(cross_attention(), a.q2_norm, a.k2_norm, a.v2, a.attention2, a.lse2, s.dy, s.dq2,
                          s.dk2, s.dv2, queue);
   ops.qk_norm_rope_backward(qk_norm(N, 1), a.q2, weights.cross.norm_q, nullptr, nullptr, a.q2_rstd, s.dq2,
                             s.dq2, d.cross.norm_q, queue);
   ops.qk_norm_rope_backward(qk_norm(T, 1), a.k2, weights.cross.norm_k, nullptr, nullptr, a.k2_rstd, s.dk2,
                             s.dk2, d.cross.norm_k, queue);
+  self_residual(a, x);
+  norm2(a, weights);
   linear_backward(N, C, C, a.norm2, weights.cross.q, s.dq2, s.dy, false, d.cross.q);
   linear_backward(T, C, C, s.context, weights.cross.k, s.dk2, s.dcontext, true, d.cross.k);
   linear_backward(T, C, C, s.context, weights.cross.v, s.dv2, s.dcontext, true, d.cross.v);
@@ -88,6 +93,7 @@ void WanTransformer::Pass<Element>::block_backward(int64_t index, const Element*
   ops.gated_residual_backward(B, L, C, 6 * C, a.out1, modulation + 2 * C, dx, s.dy, dmodulation + 2 * C,
                               queue);
   linear_backward(N, C, C, a.attention1, weights.self.out, s.dy, s.dq2, false, d.self.out);
+  self_rope(a, weights);
   ops.attention_backward(self_attention(), a.q1_rope, a.k1_rope, a.v1, a.attention1, a.lse1, s.dq2, s.dq,
                          s.dk, s.dv, queue);
   const QkNormShape self_norm = qk_norm(N, L);
@@ -97,6 +103,7 @@ void WanTransformer::Pass<Element>::block_backward(int64_t index, const Element*
                             d.self.norm_q, queue);
   ops.qk_norm_rope_backward(self_norm, a.k1, weights.self.norm_k, cos, sin, a.k1_rstd, s.dk, s.dk,
                             d.self.norm_k, queue);
+  norm1(a, x);
   linear_backward(N, C, C, a.norm1, weights.self.q, s.dq, s.dy, false, d.self.q);
   linear_backward(N, C, C, a.norm1, weights.self.k, s.dk, s.dy, true, d.self.k);
   linear_backward(N, C, C, a.norm1, weights.self.v, s.dv, s.dy, true, d.self.v);

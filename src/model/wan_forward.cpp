@@ -66,6 +66,50 @@ void WanTransformer::Pass<Element>::embed() const {
   linear(T, C, C, s.text_act, w.text_out, s.context);
 }
 
+template <class Element>
+void WanTransformer::Pass<Element>::norm1(const BlockActivations<Element>& a, const Element* x) const {
+  ops.layer_norm_forward(modulated(6 * C), x, a.modulation + C, a.modulation, a.norm1, a.mean1, a.rstd1,
+                         queue);
+}
+
+template <class Element>
+void WanTransformer::Pass<Element>::norm2(const BlockActivations<Element>& a,
+                                          const BlockTensors<const Element>& weights) const {
+  ops.layer_norm_forward(affine(), a.x1, weights.norm2_weight, weights.norm2_bias, a.norm2, a.mean2, a.rstd2,
+                         queue);
+}
+
+template <class Element>
+void WanTransformer::Pass<Element>::norm3(const BlockActivations<Element>& a) const {
+  ops.layer_norm_forward(modulated(6 * C), a.x2, a.modulation + 4 * C, a.modulation + 3 * C, a.norm3, a.mean3,
+                         a.rstd3, queue);
+}
+
+/// Rows of the keys that are computed here.
+template <class Element>
+void WanTransformer::Pass<Element>::self_rope(const BlockActivations<Element>& a,
+                                              const BlockTensors<const Element>& weights) const {
+  const QkNormShape shape = qk_norm(N, L);
+  const float* cos = s.cos.data() + first * config.head_dim / 2;
+  const float* sin = s.sin.data() + first * config.head_dim / 2;
+  ops.qk_norm_rope_forward(shape, a.q1, weights.self.norm_q, cos, sin, a.q1_rope, a.q1_rstd, queue);
+  ops.qk_norm_rope_forward(shape, a.k1, weights.self.norm_k, cos, sin, a.k1_rope + first * C, a.k1_rstd,
+                           queue);
+}
+
+template <class Element>
+void WanTransformer::Pass<Element>::cross_norm(const BlockActivations<Element>& a,
+                                               const BlockTensors<const Element>& weights) const {
+  ops.qk_norm_rope_forward(qk_norm(N, 1), a.q2, weights.cross.norm_q, nullptr, nullptr, a.q2_norm, a.q2_rstd,
+                           queue);
+}
+
+template <class Element>
+void WanTransformer::Pass<Element>::self_residual(const BlockActivations<Element>& a,
+                                                  const Element* x) const {
+  ops.gated_residual_forward(B, L, C, 6 * C, x, a.out1, a.modulation + 2 * C, a.x1, queue);
+}
+
 /// One block: modulated self-attention, cross-attention to the text, modulated feed-forward; out may be x.
 template <class Element>
 void WanTransformer::Pass<Element>::block_forward(int64_t index, const Element* x, Element* out) const {
@@ -73,47 +117,34 @@ void WanTransformer::Pass<Element>::block_forward(int64_t index, const Element* 
   const BlockActivations<Element>& a = block(index);
   const int64_t F = config.ffn_dim;
   ops.modulation_forward(B, 6 * C, 6 * C, weights.scale_shift_table, s.time_proj, a.modulation, queue);
-  const Element* shift1 = a.modulation;
-  const Element* scale1 = a.modulation + C;
-  const Element* gate1 = a.modulation + 2 * C;
-  const Element* shift3 = a.modulation + 3 * C;
-  const Element* scale3 = a.modulation + 4 * C;
-  const Element* gate3 = a.modulation + 5 * C;
 
-  ops.layer_norm_forward(modulated(6 * C), x, scale1, shift1, a.norm1, a.mean1, a.rstd1, queue);
+  norm1(a, x);
   linear(N, C, C, a.norm1, weights.self.q, a.q1);
   linear(N, C, C, a.norm1, weights.self.k, a.k1);
   linear(N, C, C, a.norm1, weights.self.v, a.v1 + first * C);
-  const QkNormShape self_norm = qk_norm(N, L);
-  const float* cos = s.cos.data() + first * config.head_dim / 2;
-  const float* sin = s.sin.data() + first * config.head_dim / 2;
-  ops.qk_norm_rope_forward(self_norm, a.q1, weights.self.norm_q, cos, sin, a.q1_rope, a.q1_rstd, queue);
-  ops.qk_norm_rope_forward(self_norm, a.k1, weights.self.norm_k, cos, sin, a.k1_rope + first * C, a.k1_rstd,
-                           queue);
+  self_rope(a, weights);
   gather(a.k1_rope, C);
   gather(a.v1, C);
   ops.attention_forward(self_attention(), a.q1_rope, a.k1_rope, a.v1, a.attention1, a.lse1, queue);
   linear(N, C, C, a.attention1, weights.self.out, a.out1);
-  ops.gated_residual_forward(B, L, C, 6 * C, x, a.out1, gate1, a.x1, queue);
+  self_residual(a, x);
 
-  ops.layer_norm_forward(affine(), a.x1, weights.norm2_weight, weights.norm2_bias, a.norm2, a.mean2, a.rstd2,
-                         queue);
+  norm2(a, weights);
   linear(N, C, C, a.norm2, weights.cross.q, a.q2);
   linear(T, C, C, s.context, weights.cross.k, a.k2);
   linear(T, C, C, s.context, weights.cross.v, a.v2);
-  ops.qk_norm_rope_forward(qk_norm(N, 1), a.q2, weights.cross.norm_q, nullptr, nullptr, a.q2_norm, a.q2_rstd,
-                           queue);
+  cross_norm(a, weights);
   ops.qk_norm_rope_forward(qk_norm(T, 1), a.k2, weights.cross.norm_k, nullptr, nullptr, a.k2_norm, a.k2_rstd,
                            queue);
   ops.attention_forward(cross_attention(), a.q2_norm, a.k2_norm, a.v2, a.attention2, a.lse2, queue);
   linear(N, C, C, a.attention2, weights.cross.out, a.out2);
   ops.gated_residual_forward(B, L, C, 0, a.x1, a.out2, nullptr, a.x2, queue);
 
-  ops.layer_norm_forward(modulated(6 * C), a.x2, scale3, shift3, a.norm3, a.mean3, a.rstd3, queue);
+  norm3(a);
   ops.linear_gelu_forward(N, F, C, a.norm3, weights.ffn_in.weight, weights.ffn_in.bias, a.ffn_raw, a.ffn_act,
                           queue);
   linear(N, C, F, a.ffn_act, weights.ffn_out, a.out3);
-  ops.gated_residual_forward(B, L, C, 6 * C, a.x2, a.out3, gate3, out, queue);
+  ops.gated_residual_forward(B, L, C, 6 * C, a.x2, a.out3, a.modulation + 5 * C, out, queue);
 }
 
 template struct WanTransformer::Pass<float>;

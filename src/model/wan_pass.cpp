@@ -57,17 +57,22 @@ int64_t WanActivations::StateOf<Element>::place(const WanConfig& c, int64_t B, i
       take(x[i], N * C);
   }
 
-  blocks.assign(keep == Keep::kAll ? size_t(c.layers) : 1, {});
+  BlockActivations<Element> shared{};
+  take_all(N * C, shared.norm1, shared.q1_rope, shared.x1);
+  take(shared.k1_rope, B * tokens * C);
+  take(shared.ffn_act, N * F);
+  shared.norm2 = shared.norm3 = shared.norm1;
+  shared.q2_norm = shared.out2 = shared.q1_rope;
+  blocks.assign(keep == Keep::kAll ? size_t(c.layers) : 1, shared);
   for (BlockActivations<Element>& b : blocks) {
     take(b.modulation, B * 6 * C);
-    take_all(N * C, b.norm1, b.q1, b.k1, b.q1_rope, b.attention1, b.out1, b.x1, b.norm2, b.q2, b.q2_norm,
-             b.attention2, b.out2, b.x2, b.norm3, b.out3);
-    take_all(B * tokens * C, b.k1_rope, b.v1);
+    take_all(N * C, b.q1, b.k1, b.attention1, b.out1, b.q2, b.attention2, b.x2, b.out3);
+    take(b.v1, B * tokens * C);
     take_all(T * C, b.k2, b.v2, b.k2_norm);
     take_all(N, b.mean1, b.rstd1, b.q1_rstd, b.k1_rstd, b.mean2, b.rstd2, b.q2_rstd, b.mean3, b.rstd3);
     take(b.k2_rstd, T);
     take_all(N * c.heads, b.lse1, b.lse2);
-    take_all(N * F, b.ffn_raw, b.ffn_act);
+    take(b.ffn_raw, N * F);
   }
 
   if (keep != Keep::kNothing) {

@@ -11,17 +11,20 @@ namespace wandistill {
 /// One block's activations. N = B * L rows of tokens that are computed here, T rows of text, C = hidden, F =
 /// ffn. Where a picture's tokens are split, L is this rank's share, and there are `tokens` rows of the keys
 /// and values of self-attention (k1_rope, v1), patches and head_rows.
+///
+/// What takes no product to compute is not kept: all blocks share its memory, and so do those of it that are
+/// not needed at the same time: the three norms, and q1_rope, q2_norm and out2. Backward computes it again.
 template <class Element>
 struct BlockActivations {
-  Element* modulation;  // [B, 6, C]
-  Element* norm1;       // [N, C]
-  Element *q1, *k1, *v1, *q1_rope, *k1_rope;
-  Element *attention1, *out1, *x1;
-  Element* norm2;
-  Element *q2, *k2, *v2, *q2_norm, *k2_norm;  // q [N, C]; k, v [T, C]
-  Element *attention2, *out2, *x2;
-  Element* norm3;
-  Element *ffn_raw, *ffn_act, *out3;  // [N, F], [N, F], [N, C]
+  Element* modulation;                        // [B, 6, C]
+  Element* norm1;                             // [N, C], shared
+  Element *q1, *k1, *v1, *q1_rope, *k1_rope;  // the latter two shared
+  Element *attention1, *out1, *x1;            // x1 shared
+  Element* norm2;                             // shared
+  Element *q2, *k2, *v2, *q2_norm, *k2_norm;  // q [N, C], q2_norm shared; k, v [T, C]
+  Element *attention2, *out2, *x2;            // out2 shared
+  Element* norm3;                             // shared
+  Element *ffn_raw, *ffn_act, *out3;          // [N, F], [N, F] shared, [N, C]
   // Of the norms, [N], k2's [T]; of the attentions, [B, H, L]:
   float *mean1, *rstd1, *q1_rstd, *k1_rstd, *mean2, *rstd2, *q2_rstd, *k2_rstd, *mean3, *rstd3;
   float *lse1, *lse2;
@@ -96,6 +99,13 @@ struct WanTransformer::Pass {
  private:
   void embed() const;
   void block_forward(int64_t index, const Element* x, Element* out) const;
+  // Parts of it that backward needs again.
+  void norm1(const BlockActivations<Element>& a, const Element* x) const;
+  void norm2(const BlockActivations<Element>& a, const BlockTensors<const Element>& weights) const;
+  void norm3(const BlockActivations<Element>& a) const;
+  void self_rope(const BlockActivations<Element>& a, const BlockTensors<const Element>& weights) const;
+  void cross_norm(const BlockActivations<Element>& a, const BlockTensors<const Element>& weights) const;
+  void self_residual(const BlockActivations<Element>& a, const Element* x) const;
   void block_backward(int64_t index, const Element* x, Element* dx, const BlockTensors<float>& d) const;
   void head_backward(const float* dvelocity, Element* dx, const WanTensors<float>& d) const;
   void embed_backward(const Element* dx, const WanTensors<float>& d) const;
