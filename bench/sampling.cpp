@@ -63,6 +63,8 @@ void run() {
   const Queue queue{threads};
   const Compute compute(queue);
   Pipeline pipeline("data/tiny-wan", compute);
+  pipeline.load_text_encoder(nullptr);
+  pipeline.load_experts(nullptr, TeacherPlacement::kAuto, 0);
   const StudentConfig config = StudentConfig::load("data/student_tiny.json");
   const TextEmbedding negative = pipeline.encode("");
   draw(report, queue, pipeline, {"teacher", pipeline.guided(4, 3, &negative), 25}, config.image_height,

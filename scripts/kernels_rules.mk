@@ -37,7 +37,7 @@ mutant-mpi: $(call obj,$(MPI_SRC)) $(BUILD)/libwandistill.a
 # The same tests with sanitizers: kernels, SIMT layer and tests anew, the plain twins as they are. ThreadSanitizer must
 # not look into the layer itself, which tells it what CUDA threads do (kernels/simt/sanitizers.h).
 SANITIZED_TWINS := $(wildcard kernels/ref/*.cpp) src/tensor/philox.cpp src/sample/ddim_coefficients.cpp
-SANITIZED_SRC := $(filter-out tests/simt/products_test.cpp tests/simt/guided_velocity_test.cpp,$(SIMT_TESTS)) $(wildcard kernels/simt/*.cpp) \
+SANITIZED_SRC := $(filter-out tests/simt/products_test.cpp tests/simt/guided_velocity_test.cpp tests/simt/experts_test.cpp,$(SIMT_TESTS)) $(wildcard kernels/simt/*.cpp) \
                  src/gpu/simt_device.cpp src/gpu/staging_ring.cpp src/gpu/no_cuda.cpp src/io/no_fault.cpp
 SANITIZED_CU  := $(KERNELS) $(SIMT_SUBJECTS)
 SANITIZED     := -std=c++20 -O1 -g -march=$(ARCH) -ffp-contract=off -Wall -Wextra -Werror -MMD -MP

@@ -99,6 +99,9 @@ ModelWeights load_wan_weights(const std::filesystem::path& folder, const Paramet
 /// "float32" or "bfloat16"; anything else is an error naming these.
 Dtype parse_dtype(const std::string& name);
 
+/// --teacher_dtype: the same, and "float16", which is computed in bfloat16: as large, with float32's range.
+Dtype parse_teacher_dtype(const std::string& name);
+
 /// The device of this rank, chosen by name.
 class ComputeDevice {
  public:

@@ -83,6 +83,10 @@ class Device {
   /// Host memory that a stream's copy() can read and write.
   virtual void* allocate_pinned(int64_t bytes) = 0;
   virtual void release_pinned(void* memory) noexcept = 0;
+  /// Makes memory of another owner, such as a window that processes share, readable for a stream's copy()
+  /// until unpin(). Synchronise before that.
+  virtual void pin(void* memory, int64_t bytes) = 0;
+  virtual void unpin(void* memory) noexcept = 0;
   /// Waits for all streams.
   virtual void synchronize() = 0;
 };

@@ -5,13 +5,16 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "wandistill/compute.h"
 #include "wandistill/flow_schedule.h"
 #include "wandistill/picture_group.h"
+#include "wandistill/unipc.h"
 #include "wandistill/wan_transformer.h"
 
 namespace wandistill {
@@ -20,8 +23,9 @@ namespace wandistill {
 /// is at least boundary_ratio * 1000, the low-noise expert below.
 struct GuidedModel {
   const WanTransformer* transformer = nullptr;
-  const void* high_noise = nullptr;  // weights, as the transformer takes them
-  const void* low_noise = nullptr;   // null: the first expert does it all
+  WanWeights high_noise;
+  WanWeights low_noise;              // null: the first expert does it all
+  const Compute* compute = nullptr;  // where the transformer works; null: where its caller does
   double boundary_ratio = 0;
   double guidance = 1, guidance_2 = 1;      // of the high- and low-noise expert; on if `guidance` > 1
   const TextEmbedding* negative = nullptr;  // the encoded negative prompt; needed with guidance
@@ -52,6 +56,10 @@ class GuidedVelocity {
   /// output is valid until the next call.
   GuidedOutput operator()(float timestep, const float* latents);
   const GuidedModel& model() const { return model_; }
+  /// The low-noise expert is in charge at this timestep.
+  bool is_low(float timestep) const {
+    return model_.low_noise && double(timestep) < model_.boundary_ratio * 1000;
+  }
   /// The pictures that follow are drawn over this group, one at a time (B is 1): every member makes the calls
   /// with the same arguments and gets the same velocity, the bits that a rank alone would get. The group is
   /// for this model's guidance and this picture's tokens, and outlives the calls. Null: alone again.
@@ -61,9 +69,9 @@ class GuidedVelocity {
   /// The passes that this rank computes, all or its half of the group's: [0, 1], [0, 2] or [1, 2].
   Range own_passes() const;
   /// The own passes, by the expert of these weights.
-  void forward(const void* weights, const float* latents);
+  void forward(const WanWeights& weights, const float* latents);
   /// The same by a graph where there is one, or can be.
-  void launch(const void* weights, const float* latents);
+  void launch(const WanWeights& weights, const float* latents);
   void exchange_passes();
 
   GuidedModel model_;
@@ -92,6 +100,32 @@ struct SamplingSettings {
 /// Called before step i leaves x [B, C, h, w] (where the ops work): sigma, x and the network's output at that
 /// point. False ends the sampling early.
 using SamplingStep = std::function<bool(int64_t i, float sigma, const float* x, const GuidedOutput& output)>;
+
+/// A batch of pictures on its way from noise to x0. Between its parts other batches may use the same
+/// velocity.
+class SamplingRun {
+ public:
+  /// noise [B, C, h, w], in the host's memory. The texts and `compute` outlive this.
+  SamplingRun(const SamplingSettings& settings, std::vector<const TextEmbedding*> texts, int64_t channels,
+              int64_t h, int64_t w, const float* noise, const Compute& compute);
+  int64_t steps() const { return settings_.steps; }
+  /// What the network is told at step i.
+  float timestep(int64_t i) const;
+  /// The next steps, until `end` of them are done. False if `on_step` ended it.
+  bool advance(GuidedVelocity& velocity, int64_t end, const SamplingStep& on_step = {});
+  /// The latents as they are now, to the host's memory.
+  void read(float* x) const;
+
+ private:
+  const SamplingSettings settings_;
+  const std::vector<const TextEmbedding*> texts_;
+  const int64_t h_, w_, n_;  // of the latents; floats of all
+  const Compute& compute_;
+  const std::vector<SchedulePoint> schedule_;
+  int64_t done_ = 0;
+  OpBuffer<float> x_, guided_;
+  std::optional<UniPC> unipc_;
+};
 
 /// Takes x [B, C, h, w], in the host's memory, from noise to x0. False if `on_step` ended it. Over a group,
 /// every member calls this with the same noise, and `on_step` says the same on each.

@@ -8,6 +8,13 @@
 
 namespace wandistill {
 
+/// --teacher_placement, and the names that other programs have for it.
+struct PlacementOptions {
+  std::string teacher_placement = "auto";  // teacher_placement.h
+  std::string teacher_device_strategy;     // cpu | balanced | gpu0 | auto; empty: not given
+  bool teacher_on_cpu = false;
+};
+
 /// Where the teacher's weights are and how it samples.
 struct TeacherOptions {
   std::string teacher_path;  // folder in the diffusers layout, or a name in the local Hugging Face cache
@@ -28,6 +35,7 @@ struct CacheOptions {
   std::string cache_dtype = "auto";  // auto | float32 | bfloat16 | float16
   int64_t shard_mb =
       256;  // of a shard of trajectories or texts at most, if a batch is not larger; 2^20 bytes
+  PlacementOptions placement;
   double lease_seconds = 180;  // a claim of a job that has not been heard of for so long is void
 };
 
@@ -174,8 +182,7 @@ struct PlanOptions {
   int64_t threads = 0;     // of a rank
   int64_t image_size = 0;  // pixels
   int64_t num_prompts = 0, prompt_tokens = 0;
-  std::string teacher_placement = "auto";  // teacher_placement.h
-  std::string json;                        // receives the plan
+  std::string json;  // receives the plan
 };
 
 /// `wandistill doctor`

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "wandistill/flow_schedule.h"
 #include "wandistill/guided_sampler.h"
 #include "wandistill/model_folder.h"
+#include "wandistill/teacher_placement.h"
 #include "wandistill/text_batch.h"
 #include "wandistill/tokenizer.h"
 #include "wandistill/umt5.h"
@@ -17,28 +19,45 @@
 
 namespace wandistill {
 
+class Experts;
+
 class Pipeline {
  public:
   /// A folder, or a name in the local Hugging Face cache. Reads the configs and checks that the parts fit
-  /// together; weights are read when first asked for. The experts compute in `dtype`. compute outlives this.
+  /// together, no weights. Text encoder and experts compute in `dtype`. compute outlives this.
   Pipeline(const std::string& name, const Compute& compute, Dtype dtype = Dtype::kFloat32);
+  ~Pipeline();
 
   const std::filesystem::path& folder() const { return index_.folder; }
   const ModelIndex& index() const { return index_; }
   const SchedulerConfig& scheduler() const { return scheduler_; }
+  /// It computes where the experts are placed; before that, where all else does.
   const WanTransformer& transformer() const { return transformer_; }
   const WanVaeConfig& vae_config() const { return vae_config_; }
   bool two_experts() const;
 
-  /// The prompt cleaned, tokenised and encoded.
+  // What reads large weights is collective: the ranks of a node read them once. With a null session it is a
+  // program of one process. What is there already is not read again.
+
+  void load_text_encoder(Session* session);
+  /// The prompt cleaned, tokenised and encoded. Not collective; after load_text_encoder().
   TextEmbedding encode(const std::string& prompt);
-  /// The experts with their guidance; `negative` must outlive the result.
-  GuidedModel guided(double guidance, double guidance_2, const TextEmbedding* negative);
-  /// The weights of the expert that sees most of the sigmas (the low-noise one, if there are two), on the
-  /// host.
-  Buffer<float> main_expert() const;
+  /// kAuto: by the GPU's memory that is free beside `beside` bytes; on the CPU there is kHost alone.
+  void load_experts(Session* session, TeacherPlacement placement, int64_t beside);
+  /// Bytes on a GPU beside the experts while B pictures with these text rows in all are denoised.
+  int64_t bytes_beside(int64_t pictures, bool guided, int64_t h, int64_t w, int64_t text_rows) const;
+  /// Where they are; kAuto before load_experts().
+  TeacherPlacement placement() const { return placement_; }
+  /// Going from one expert to the other takes time (their weights are moved).
+  bool experts_change_places() const;
+  /// The experts with their guidance; `negative` must outlive the result. Not collective; after
+  /// load_experts().
+  GuidedModel guided(double guidance, double guidance_2, const TextEmbedding* negative) const;
+  /// The float32 weights, on the host, of the expert that sees most of the sigmas (the low-noise one, if
+  /// there are two); until release_experts().
+  WanWeights main_expert(Session* session);
   const WanVaeDecoder& vae(VaeDtype dtype = VaeDtype::kFloat32);
-  /// Frees the weights of the text encoder, the VAE and the experts; they are read again when asked for.
+  /// Free the weights. They may be loaded again.
   void release_text_encoder() { encoder_.reset(); }
   void release_vae() { vae_.reset(); }
   void release_experts();
@@ -51,9 +70,10 @@ class Pipeline {
   uint64_t fingerprint() const;
 
  private:
-  ModelWeights load_expert(const char* part) const;
+  const Compute& experts_compute() const { return placement_ == TeacherPlacement::kHost ? host_ : compute_; }
 
   const Compute& compute_;
+  const Compute host_;
   Dtype dtype_;
   ModelIndex index_;
   SchedulerConfig scheduler_;
@@ -62,7 +82,8 @@ class Pipeline {
   std::optional<Tokenizer> tokenizer_;
   std::optional<Umt5Encoder> encoder_;
   std::optional<WanVaeDecoder> vae_;
-  ModelWeights high_noise_, low_noise_;
+  TeacherPlacement placement_ = TeacherPlacement::kAuto;
+  std::unique_ptr<Experts> experts_, main_expert_;
 };
 
 }  // namespace wandistill

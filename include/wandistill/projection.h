@@ -10,6 +10,8 @@
 
 namespace wandistill {
 
+class Session;
+
 /// How a student starts.
 /// kSlice: the residual stream keeps its strongest channels.
 /// kPca: it keeps the principal directions of its normalised activations (after SliceGPT, Ashkboos et al.
@@ -42,11 +44,13 @@ struct Calibration {
 /// own, not at its own, so that attention to positions starts less exact.
 ///
 /// Cost, besides the two sets of weights: n conditional forwards of the teacher, one picture at a time, a
-/// tenth more for measuring; then two eigenvalue decompositions of [C, C], on one thread. For C = 5120 these
-/// take 3 to 4 minutes each and 1 GB; the measured pass holds about 10 L C + 2 L F floats, 1.1 GB at L =
-/// 4096.
-Buffer<float> initial_student(InitKind kind, const WanTransformer& teacher, const float* expert,
+/// tenth more for measuring, divided over the session's ranks (then it is collective, and every rank has the
+/// same weights); then on every rank two eigenvalue decompositions of [C, C], on one thread. For C = 5120
+/// these take 3 to 4 minutes each and 1 GB; the measured pass holds about 10 L C + 2 L F floats, 1.1 GB at L
+/// = 4096.
+Buffer<float> initial_student(InitKind kind, const WanTransformer& teacher, const WanWeights& expert,
                               const WanTransformer& student, double projection_factor,
-                              const Calibration& calibration, uint64_t seed, const Queue& queue);
+                              const Calibration& calibration, uint64_t seed, const Queue& queue,
+                              Session* session = nullptr);
 
 }  // namespace wandistill

@@ -92,6 +92,9 @@ class Session {
   void broadcast(std::vector<T>* values, int root = 0) const;
   template <class T>
   void broadcast(T* value, int root = 0) const;
+  void broadcast(double* values, int64_t count, int root) const {
+    broadcast_bytes(values, count * int64_t(sizeof(double)), root);
+  }
   /// Every rank's text, by rank; on every rank.
   std::vector<std::string> gather(const std::string& text) const;
   /// Every rank's values one after the other, by rank; on every rank. Counts may differ.

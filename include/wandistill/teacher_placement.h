@@ -5,6 +5,7 @@
 #include <string>
 
 #include "wandistill/dtype.h"
+#include "wandistill/options.h"
 #include "wandistill/wan_config.h"
 
 namespace wandistill {
@@ -20,6 +21,9 @@ enum class TeacherPlacement {
 /// "auto", "resident", "expert", "stream" or "host"; anything else is an error naming these.
 TeacherPlacement parse_teacher_placement(const std::string& name);
 const char* teacher_placement_name(TeacherPlacement placement);
+/// What the options say together; an error if they contradict each other. --teacher_on_cpu and
+/// --teacher_device_strategy cpu: host; gpu0: resident; balanced: expert.
+TeacherPlacement teacher_placement_of(const PlacementOptions& options);
 
 /// The experts' weights, as each rank computes with them.
 struct TeacherSizes {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "wandistill/component_weights.h"
 #include "wandistill/compute.h"
 #include "wandistill/safetensors.h"
 #include "wandistill/umt5_config.h"
@@ -25,9 +26,10 @@ struct Umt5Weights;
 class Umt5Encoder {
  public:
   /// folder as Umt5Config::load takes it. Errors name missing, unknown and wrongly shaped tensors; the
-  /// decoder half of a whole UMT5 is allowed and not read. compute is that of the encode() that follow.
+  /// decoder half of a whole UMT5 is allowed and not read. compute is that of the encode() that follow. With
+  /// a session collective, and read once per node (ComponentWeights).
   explicit Umt5Encoder(const std::filesystem::path& folder, const Compute& compute = Queue{},
-                       Dtype dtype = Dtype::kFloat32);
+                       Dtype dtype = Dtype::kFloat32, Session* session = nullptr);
   ~Umt5Encoder();
   Umt5Encoder(Umt5Encoder&&) noexcept;
 
@@ -37,14 +39,16 @@ class Umt5Encoder {
 
   int64_t width() const { return config_.d_model; }
   const Umt5Config& config() const { return config_; }
+  const LoadFigures& figures() const { return figures_; }
 
  private:
   void embed(std::span<const int32_t> ids, float* out) const;
 
   Umt5Config config_;
-  std::unique_ptr<const SafetensorsFolder> files_;
+  std::shared_ptr<const SafetensorsFolder> files_;
   std::string table_name_;  // the tensor [vocab_size, d_model]
   std::unique_ptr<const Umt5Weights> weights_;
+  LoadFigures figures_;
 };
 
 }  // namespace wandistill

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -84,7 +85,8 @@ struct BlockTensors {
   T *norm2_weight, *norm2_bias;  // [C]
   LinearTensors<T> ffn_in, ffn_out;
 };
-/// Pointers into a flat buffer of weights (T = const float) or gradients (T = float).
+/// Pointers to weights (T = const float, const bf16) or gradients (T = float): into a flat buffer, or to
+/// where at(parameter) says.
 template <class T>
 struct WanTensors {
   LinearTensors<T> patch_embedding, time_in, time_out, time_proj, text_in, text_out, proj_out;
@@ -92,6 +94,8 @@ struct WanTensors {
   std::vector<BlockTensors<T>> blocks;
 
   WanTensors(const WanConfig& config, const ParameterLayout& layout, T* base);
+  WanTensors(const WanConfig& config, const ParameterLayout& layout,
+             const std::function<T*(const ParameterInfo&)>& at);
 };
 
 extern template struct WanTensors<const float>;

@@ -14,6 +14,7 @@
 #include "wandistill/text_batch.h"
 #include "wandistill/token_split.h"
 #include "wandistill/wan_config.h"
+#include "wandistill/wan_weights.h"
 
 namespace wandistill {
 
@@ -64,8 +65,8 @@ class WanActivations {
 /// Called when a group of gradients (an index into ParameterLayout::gradient_order()) is complete.
 using GradientsReady = std::function<void(size_t group)>;
 
-/// The computation. Weights are a flat buffer laid out by layout(), of the ops' element type, and gradients
-/// one of floats; both are where the ops work.
+/// The computation. Weights are of the ops' element type, for backward in a flat buffer laid out by layout(),
+/// and gradients in one of floats; both are where the ops work.
 class WanTransformer {
  public:
   explicit WanTransformer(const WanConfig& config, const Ops& ops = kCpuOps);
@@ -77,12 +78,12 @@ class WanTransformer {
   Dtype dtype() const { return ops_.index() == 0 ? Dtype::kFloat32 : Dtype::kBfloat16; }
 
   /// velocity [B, out_channels, h, w].
-  void forward(const void* weights, const WanInput& input, WanActivations& activations, float* velocity,
+  void forward(const WanWeights& weights, const WanInput& input, WanActivations& activations, float* velocity,
                const Queue& queue) const;
   /// forward() in two: what needs memory and the host, once for all passes on pictures of this size with this
-  /// text and split, and the ops.
+  /// text and split, and the ops, after the weights' begin_pass().
   void prepare(const WanInput& input, WanActivations& activations, const Queue& queue) const;
-  void forward_prepared(const void* weights, const WanInput& input, WanActivations& activations,
+  void forward_prepared(const WanWeights& weights, const WanInput& input, WanActivations& activations,
                         float* velocity, const Queue& queue) const;
   /// gradients += d loss / d weights, from dvelocity = d loss / d velocity of the last forward pass with
   /// these weights, input and activations (which must keep more than nothing). dlatents [B, in_channels, h,

@@ -53,10 +53,6 @@ PlanLine::PlanLine(const std::filesystem::path& data)
           "of each prompt (default: counted, or 512, the most, where the folder has no tokenizer)")
       ->limits(between(0, double(kTextPositions)))
       ->unset_means("counted");
-  set.add("teacher_placement", &o.teacher_placement, "",
-          "where the experts are: both on the GPU; one at a time; its blocks streamed from the host; "
-          "computed on the CPU; auto: the first that fits")
-      ->choices({"auto", "resident", "expert", "stream", "host"});
   set.add("json", &o.json, "FILE", "write the plan there too");
   declare_train(set, o.train, data);
 }

@@ -11,8 +11,8 @@ void declare_teacher(OptionSet& set, TeacherOptions& o) {
       ->help_default("DATA/tiny-wan");
   set.add("teacher_dtype", &o.teacher_dtype, "",
           "for computing the teacher on a GPU; the CPU computes in float32 whatever this says, and weights "
-          "are read in whatever dtype the files have")
-      ->choices({"float32", "bfloat16"});
+          "are read in whatever dtype the files have; float16 is computed in bfloat16")
+      ->choices({"float32", "bfloat16", "float16"});
   set.add("teacher_steps", &o.teacher_steps, "N", "denoising steps per trajectory")->limits(at_least(1));
   set.add("teacher_sampler", &o.teacher_sampler, "", "how the teacher samples")->choices({"ddim", "unipc"});
   set.add("guidance", &o.guidance, "G", "guidance of the high-noise expert; 1 is none")->limits(at_least(0));
@@ -31,6 +31,15 @@ OptionValue* declare_cache(OptionSet& set, CacheOptions& o, const std::string& f
       ->limits(at_least(1));
   set.add("teacher_batch", &o.teacher_batch, "N", "prompts that the teacher denoises at once on a rank")
       ->limits(at_least(1));
+  set.add("teacher_placement", &o.placement.teacher_placement, "",
+          "where the experts are: both on the GPU; one at a time; its blocks streamed from the host; "
+          "computed on the CPU; auto: the first that fits")
+      ->choices({"auto", "resident", "expert", "stream", "host"});
+  set.add("teacher_device_strategy", &o.placement.teacher_device_strategy, "",
+          "the same in other words: host, expert, resident, auto")
+      ->choices({"cpu", "balanced", "gpu0", "auto"})
+      ->unset_means("as --teacher_placement says");
+  set.add("teacher_on_cpu", &o.placement.teacher_on_cpu, "--teacher_placement host");
   set.add("cache_dtype", &o.cache_dtype, "",
           "of latents and velocities in the files; auto: as the folder has them, float32 in a new one")
       ->choices({"auto", "float32", "bfloat16", "float16"});

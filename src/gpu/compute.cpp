@@ -101,6 +101,10 @@ Dtype parse_dtype(const std::string& name) {
   fail("unknown element type '", name, "'; expected float32 or bfloat16");
 }
 
+Dtype parse_teacher_dtype(const std::string& name) {
+  return parse_dtype(name == "float16" ? "bfloat16" : name);
+}
+
 ComputeDevice::ComputeDevice(Session& session, const std::string& name, const std::string& conv)
     : ComputeDevice(choose_device(session, name, conv), session.threads(),
                     name == "auto" || name == "cuda" ? own_gpu(session, name) : 0, conv) {

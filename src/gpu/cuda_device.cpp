@@ -197,6 +197,14 @@ void CudaDevice::release_pinned(void* memory) noexcept {
   cudaFreeHost(memory);
 }
 
+void CudaDevice::pin(void* memory, int64_t bytes) {
+  WD_CHECK_CUDA(cudaHostRegister(memory, static_cast<size_t>(bytes), cudaHostRegisterPortable));
+}
+
+void CudaDevice::unpin(void* memory) noexcept {
+  cudaHostUnregister(memory);
+}
+
 int64_t CudaDevice::free_bytes() const {
   size_t free = 0, total = 0;
   WD_CHECK_CUDA(cudaMemGetInfo(&free, &total));

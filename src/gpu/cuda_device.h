@@ -79,6 +79,8 @@ class CudaDevice : public Device {
   std::unique_ptr<Event> make_event() override;
   void* allocate_pinned(int64_t bytes) override;
   void release_pinned(void* memory) noexcept override;
+  void pin(void* memory, int64_t bytes) override;
+  void unpin(void* memory) noexcept override;
   void synchronize() override;
 
   CudaProducts& products() { return *products_; }

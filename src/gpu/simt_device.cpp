@@ -189,6 +189,7 @@ void SimtGraph::launch(Stream& stream) {
 // ---- The device
 
 SimtDevice::~SimtDevice() {
+  for (char* memory : pinned_) memory_.erase(memory);
   while (!memory_.empty()) free_locked(memory_.begin()->first);
 }
 
@@ -235,6 +236,18 @@ void* SimtDevice::allocate_pinned(int64_t bytes) {
 void SimtDevice::release_pinned(void* memory) noexcept {
   const std::lock_guard lock(mutex_);
   free_locked(memory);
+}
+
+void SimtDevice::pin(void* memory, int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  memory_[static_cast<char*>(memory)] = bytes;
+  pinned_.insert(static_cast<char*>(memory));
+}
+
+void SimtDevice::unpin(void* memory) noexcept {
+  const std::lock_guard lock(mutex_);
+  memory_.erase(static_cast<char*>(memory));
+  pinned_.erase(static_cast<char*>(memory));
 }
 
 char* SimtDevice::allocate(int64_t bytes) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "kernels/simt/grid.h"
@@ -118,6 +119,8 @@ class SimtDevice : public Device {
   std::unique_ptr<Event> make_event() override { return std::make_unique<SimtEvent>(*this); }
   void* allocate_pinned(int64_t bytes) override;
   void release_pinned(void* memory) noexcept override;
+  void pin(void* memory, int64_t bytes) override;
+  void unpin(void* memory) noexcept override;
   void synchronize() override;
 
   const SimtOptions& options() const { return options_; }
@@ -138,6 +141,7 @@ class SimtDevice : public Device {
   std::recursive_mutex mutex_;  // guards all that follows, and the streams' operations
   std::vector<SimtStream*> streams_;
   std::map<char*, int64_t> memory_;  // begin, bytes
+  std::set<char*> pinned_;           // of these, what another owns
   simt::engine::Random random_;
   std::string error_;  // of a kernel; nothing runs after it, as on a GPU
 };

@@ -103,14 +103,16 @@ InitKind parse_init(const std::string& name) {
   fail("unknown initialisation '", name, "'; expected slice, pca or random");
 }
 
-Buffer<float> initial_student(InitKind kind, const WanTransformer& teacher, const float* expert,
+Buffer<float> initial_student(InitKind kind, const WanTransformer& teacher, const WanWeights& expert,
                               const WanTransformer& student, double projection_factor,
-                              const Calibration& calibration, uint64_t seed, const Queue& queue) {
+                              const Calibration& calibration, uint64_t seed, const Queue& queue,
+                              Session* session) {
   if (kind == InitKind::kRandom) return random_weights(student.layout(), seed);
   refuse_misfit(teacher.config(), student.config());
   refuse_bad(calibration, teacher.config());
-  const TeacherStatistics statistics = measure_teacher(
-      teacher, expert, chosen_layers(teacher.config().layers, student.config().layers), calibration, queue);
+  const TeacherStatistics statistics =
+      measure_teacher(teacher, expert, chosen_layers(teacher.config().layers, student.config().layers),
+                      calibration, session, queue);
   Buffer<float> weights = reduce_teacher(kind, teacher, expert, statistics, student, calibration, queue);
   for (const ParameterInfo& p : student.layout().parameters())
     if (p.name.ends_with(".weight") && !contains(p.name, "norm"))

@@ -62,12 +62,12 @@ Index head_channels(int64_t teacher_dim, int64_t student_dim) {
 
 class Reduction {
  public:
-  Reduction(InitKind kind, const WanTransformer& teacher, const float* weights,
+  Reduction(InitKind kind, const WanTransformer& teacher, const WanWeights& weights,
             const TeacherStatistics& statistics, const WanTransformer& student,
             const Calibration& calibration, const Queue& queue)
       : teacher_(teacher.config()),
         student_(student.config()),
-        t_(teacher_, teacher.layout(), weights),
+        t_(tensors_of<float>(teacher_, teacher.layout(), weights)),
         statistics_(statistics),
         calibration_(calibration),
         queue_(queue),
@@ -295,7 +295,7 @@ std::vector<int64_t> chosen_layers(int64_t teacher_layers, int64_t student_layer
   return layers;
 }
 
-Buffer<float> reduce_teacher(InitKind kind, const WanTransformer& teacher, const float* weights,
+Buffer<float> reduce_teacher(InitKind kind, const WanTransformer& teacher, const WanWeights& weights,
                              const TeacherStatistics& statistics, const WanTransformer& student,
                              const Calibration& calibration, const Queue& queue) {
   return Reduction(kind, teacher, weights, statistics, student, calibration, queue).run();

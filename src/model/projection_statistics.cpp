@@ -1,9 +1,15 @@
 #include "src/model/projection_statistics.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "src/model/projection_fit.h"
 
 namespace wandistill {
 namespace {
+
+// Each is measured by one rank, and they are added in order: the sums are the same on any number of ranks.
+constexpr int64_t kParts = 16;
 
 using Eigen::MatrixXd;
 using Eigen::RowVectorXd;
@@ -91,20 +97,17 @@ class Measurement {
   Queue queue_;
 };
 
-}  // namespace
-
-TeacherStatistics measure_teacher(const WanTransformer& teacher, const float* weights,
-                                  const std::vector<int64_t>& layers, const Calibration& calibration,
-                                  const Queue& queue) {
+/// Sums over a part of the calibration set.
+TeacherStatistics measure_part(const WanTransformer& teacher, const WanWeights& weights,
+                               const std::vector<int64_t>& layers, const Calibration& calibration,
+                               const Range& part, const Queue& queue) {
   const WanConfig& config = teacher.config();
-  const WanTensors<const float> w(config, teacher.layout(), weights);
-  const int64_t pictures = int64_t(calibration.timesteps.size());
+  const WanTensors<const float> w = tensors_of<float>(config, teacher.layout(), weights);
   const int64_t size = config.in_channels * calibration.height * calibration.width;
-  const Measurement measurement(config, w, pictures, queue);
+  const Measurement measurement(config, w, int64_t(calibration.timesteps.size()), queue);
   TeacherStatistics s{MatrixXd::Zero(config.hidden(), config.hidden()),
                       std::vector<BlockStatistics>(layers.size())};
-  int64_t rows = 0;
-  for (int64_t i = 0; i < pictures; ++i) {
+  for (int64_t i = part.begin; i < part.end; ++i) {
     const TextBatch text = TextBatch::pack({&calibration.texts[size_t(i)], 1}, config.text_dim);
     TeacherStream x(teacher, weights,
                     {calibration.height, calibration.width, calibration.latents.data() + i * size,
@@ -116,10 +119,72 @@ TeacherStatistics measure_teacher(const WanTransformer& teacher, const float* we
       measurement.run(x, layer, &s, measured ? &s.blocks[next++] : nullptr);
     }
     measurement.note_stream(x, s);
-    rows += x.rows() * (3 * int64_t(layers.size()) + 1);
   }
-  s.stream /= double(rows);
   return s;
+}
+
+/// Every rank's `part` becomes the root's.
+void broadcast(TeacherStatistics& part, const WanConfig& config, const Session& session, int root) {
+  const auto share = [&](double* values, int64_t count) { session.broadcast(values, count, root); };
+  share(part.stream.data(), part.stream.size());
+  for (BlockStatistics& s : part.blocks) {
+    for (const auto& [values, count] : {std::pair{&s.self_heads, config.heads},
+                                        {&s.cross_heads, config.heads},
+                                        {&s.ffn_units, config.ffn_dim}}) {
+      values->resize(size_t(count));
+      share(values->data(), count);
+    }
+    for (Eigen::RowVectorXd* values : {&s.self_q, &s.self_k, &s.cross_q, &s.cross_k}) {
+      values->resize(config.hidden());
+      share(values->data(), values->size());
+    }
+  }
+}
+
+void add(TeacherStatistics& into, const TeacherStatistics& part) {
+  into.stream += part.stream;
+  for (size_t i = 0; i < into.blocks.size(); ++i) {
+    BlockStatistics& to = into.blocks[i];
+    const BlockStatistics& from = part.blocks[i];
+    add_mean(to.self_heads, from.self_heads, 1);
+    add_mean(to.cross_heads, from.cross_heads, 1);
+    add_mean(to.ffn_units, from.ffn_units, 1);
+    add_mean(to.self_q, from.self_q, 1);
+    add_mean(to.self_k, from.self_k, 1);
+    add_mean(to.cross_q, from.cross_q, 1);
+    add_mean(to.cross_k, from.cross_k, 1);
+  }
+}
+
+}  // namespace
+
+TeacherStatistics measure_teacher(const WanTransformer& teacher, const WanWeights& weights,
+                                  const std::vector<int64_t>& layers, const Calibration& calibration,
+                                  Session* session, const Queue& queue) {
+  const WanConfig& config = teacher.config();
+  const int64_t pictures = int64_t(calibration.timesteps.size());
+  const int64_t parts = std::min(kParts, pictures);
+  const int64_t ranks = session ? session->world_size() : 1, rank = session ? session->rank() : 0;
+  const TeacherStatistics none{MatrixXd::Zero(config.hidden(), config.hidden()),
+                               std::vector<BlockStatistics>(layers.size())};
+  TeacherStatistics all = none, own = none, other = none;
+  for (int64_t first = 0; first < parts; first += ranks) {
+    const auto measure = [&] {
+      const int64_t part = first + rank;
+      if (part < parts)
+        own = measure_part(teacher, weights, layers, calibration,
+                           {pictures * part / parts, pictures * (part + 1) / parts}, queue);
+    };
+    session ? session->collectively(measure) : measure();
+    for (int64_t part = first; part < std::min(parts, first + ranks); ++part) {
+      TeacherStatistics& of_part = part == first + rank ? own : other;
+      if (session) broadcast(of_part, config, *session, int(part - first));
+      add(all, of_part);
+    }
+  }
+  const int64_t tokens = config.tokens(calibration.height, calibration.width);
+  all.stream /= double(pictures * tokens * (3 * int64_t(layers.size()) + 1));
+  return all;
 }
 
 }  // namespace wandistill

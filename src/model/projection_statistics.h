@@ -5,6 +5,7 @@
 
 #include "src/model/projection_stream.h"
 #include "wandistill/projection.h"
+#include "wandistill/session.h"
 
 namespace wandistill {
 
@@ -22,10 +23,11 @@ struct TeacherStatistics {
   std::vector<BlockStatistics> blocks;  // of `layers`
 };
 
-/// Runs the calibration set through one expert, picture by picture. `layers`: the ascending blocks to
-/// measure.
-TeacherStatistics measure_teacher(const WanTransformer& teacher, const float* weights,
+/// Runs the calibration set through one expert, picture by picture, the pictures divided over the ranks
+/// (null: one process). `layers`: the ascending blocks to measure. Collective; the same on every rank, and
+/// for every number of ranks. A rank holds three of the moments.
+TeacherStatistics measure_teacher(const WanTransformer& teacher, const WanWeights& weights,
                                   const std::vector<int64_t>& layers, const Calibration& calibration,
-                                  const Queue& queue);
+                                  Session* session, const Queue& queue);
 
 }  // namespace wandistill

@@ -6,12 +6,12 @@
 
 namespace wandistill {
 
-TeacherStream::TeacherStream(const WanTransformer& model, const float* weights, const WanInput& input,
+TeacherStream::TeacherStream(const WanTransformer& model, const WanWeights& weights, const WanInput& input,
                              const Queue& queue)
     : config_(model.config()),
       input_(input),
       queue_(queue),
-      w_(model.config(), model.layout(), weights),
+      w_(tensors_of<float>(model.config(), model.layout(), weights)),
       B_(input.text->batch()),
       L_(config_.tokens(input.height, input.width)),
       N_(B_ * L_),

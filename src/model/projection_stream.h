@@ -22,7 +22,8 @@ struct Attended {
 class TeacherStream {
  public:
   /// Embeds the input. Transformer, weights, input and what they point to must outlive the stream.
-  TeacherStream(const WanTransformer& model, const float* weights, const WanInput& input, const Queue& queue);
+  TeacherStream(const WanTransformer& model, const WanWeights& weights, const WanInput& input,
+                const Queue& queue);
 
   int64_t rows() const { return N_; }
   /// (x - mean) / std of the current stream, [N, C]: what every norm starts from.

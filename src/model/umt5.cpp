@@ -2,7 +2,6 @@
 
 #include <set>
 
-#include "wandistill/component_tensors.h"
 #include "wandistill/error.h"
 
 namespace wandistill {
@@ -38,45 +37,48 @@ Buffer<float> spread_bias(const Umt5Config& c, const Buffer<float>& table, int64
   return bias;
 }
 
+/// A layer's tensors, in the order of WeightsOf::Layer.
+void add_layer(const Umt5Config& c, int64_t layer, std::vector<TensorSpec>* tensors) {
+  const int64_t inner = c.heads * c.d_kv;
+  const std::string block = cat("encoder.block.", layer, ".layer.");
+  const std::string self = block + "0.SelfAttention.", dense = block + "1.DenseReluDense.";
+  tensors->push_back({block + "0.layer_norm.weight", {c.d_model}});
+  for (const char* name : {"q", "k", "v"}) tensors->push_back({self + name + ".weight", {inner, c.d_model}});
+  tensors->push_back({self + "o.weight", {c.d_model, inner}});
+  tensors->push_back({block + "1.layer_norm.weight", {c.d_model}});
+  for (const char* name : {"wi_0", "wi_1"})
+    tensors->push_back({dense + name + ".weight", {c.d_ff, c.d_model}});
+  tensors->push_back({dense + "wo.weight", {c.d_model, c.d_ff}});
+}
+
 template <class T>
 struct WeightsOf : Umt5Weights {
   struct Layer {
-    OpBuffer<T> attention_norm;   // [d_model]
-    OpBuffer<T> q, k, v;          // [H * d_kv, d_model]
-    OpBuffer<T> o;                // [d_model, H * d_kv]
+    const T* attention_norm;      // [d_model]
+    const T *q, *k, *v;           // [H * d_kv, d_model]
+    const T* o;                   // [d_model, H * d_kv]
     Buffer<float> relative_bias;  // [buckets, H], on the host
-    OpBuffer<T> ffn_norm;         // [d_model]
-    OpBuffer<T> gate, value;      // [d_ff, d_model]
-    OpBuffer<T> down;             // [d_model, d_ff]
+    const T* ffn_norm;            // [d_model]
+    const T *gate, *value;        // [d_ff, d_model]
+    const T* down;                // [d_model, d_ff]
   };
+  ComponentWeights memory;
   std::vector<Layer> layers;
-  OpBuffer<T> final_norm;  // [d_model]
+  const T* final_norm;  // [d_model]
 
-  /// read(name, shape): a tensor's values.
-  template <class Read>
-  WeightsOf(const Umt5Config& c, const Compute& compute, const Read& read) {
-    const int64_t inner = c.heads * c.d_kv;
-    const auto load = [&](const std::string& name, const Shape& shape) {
-      return place<T>(compute, read(name, shape));
-    };
-    for (int64_t i = 0; i < c.layers; ++i) {
-      const std::string attention = cat("encoder.block.", i, ".layer.0."),
-                        ffn = cat("encoder.block.", i, ".layer.1.");
-      const std::string self = attention + "SelfAttention.", dense = ffn + "DenseReluDense.";
+  /// tensors: add_layer()'s of each layer, then the final norm; biases: of each layer.
+  WeightsOf(ComponentWeights tensors, std::vector<Buffer<float>> biases) : memory(std::move(tensors)) {
+    size_t next = 0;
+    const auto take = [&] { return static_cast<const T*>(memory.at(next++)); };
+    for (Buffer<float>& bias : biases) {
       Layer layer;
-      layer.attention_norm = load(attention + "layer_norm.weight", {c.d_model});
-      layer.q = load(self + "q.weight", {inner, c.d_model});
-      layer.k = load(self + "k.weight", {inner, c.d_model});
-      layer.v = load(self + "v.weight", {inner, c.d_model});
-      layer.o = load(self + "o.weight", {c.d_model, inner});
-      layer.relative_bias = read(self + "relative_attention_bias.weight", {c.buckets, c.heads});
-      layer.ffn_norm = load(ffn + "layer_norm.weight", {c.d_model});
-      layer.gate = load(dense + "wi_0.weight", {c.d_ff, c.d_model});
-      layer.value = load(dense + "wi_1.weight", {c.d_ff, c.d_model});
-      layer.down = load(dense + "wo.weight", {c.d_model, c.d_ff});
+      layer.relative_bias = std::move(bias);
+      for (const T** tensor : {&layer.attention_norm, &layer.q, &layer.k, &layer.v, &layer.o, &layer.ffn_norm,
+                               &layer.gate, &layer.value, &layer.down})
+        *tensor = take();
       layers.push_back(std::move(layer));
     }
-    final_norm = load("encoder.final_layer_norm.weight", {c.d_model});
+    final_norm = take();
   }
 
   void run(const Umt5Config& c, int64_t n, float* host_x, const Compute& compute) const override {
@@ -88,15 +90,15 @@ struct WeightsOf : Umt5Weights {
     OpBuffer<T> q(compute, n * inner), k(compute, n * inner), v(compute, n * inner),
         attended(compute, n * inner);
     OpBuffer<T> gate(compute, n * c.d_ff), value(compute, n * c.d_ff);
-    const auto norm = [&](const OpBuffer<T>& weight) {
-      ops.rms_norm_forward(n, c.d_model, c.eps, x.data(), weight.data(), normed.data(), compute);
+    const auto norm = [&](const T* weight) {
+      ops.rms_norm_forward(n, c.d_model, c.eps, x.data(), weight, normed.data(), compute);
     };
-    const auto linear = [&](const OpBuffer<T>& weight, int64_t width, OpBuffer<T>* out) {
-      ops.linear_forward(n, width, c.d_model, normed.data(), weight.data(), nullptr, out->data(), compute);
+    const auto linear = [&](const T* weight, int64_t width, OpBuffer<T>* out) {
+      ops.linear_forward(n, width, c.d_model, normed.data(), weight, nullptr, out->data(), compute);
     };
-    const auto add = [&](const OpBuffer<T>& from, int64_t width, const OpBuffer<T>& weight) {
-      ops.matmul(MatmulShape::dense(n, c.d_model, width, false, true, 1.0f), from.data(), weight.data(),
-                 x.data(), compute);
+    const auto add = [&](const OpBuffer<T>& from, int64_t width, const T* weight) {
+      ops.matmul(MatmulShape::dense(n, c.d_model, width, false, true, 1.0f), from.data(), weight, x.data(),
+                 compute);
     };
     upload(compute, floats.data(), host_x, n * c.d_model);
     ops.narrow(n * c.d_model, floats.data(), x.data(), compute);
@@ -125,22 +127,38 @@ struct WeightsOf : Umt5Weights {
 
 }  // namespace
 
-Umt5Encoder::Umt5Encoder(const std::filesystem::path& folder, const Compute& compute, Dtype dtype)
-    : config_(Umt5Config::load(folder)), files_(std::make_unique<SafetensorsFolder>(folder, "model")) {
-  std::set<std::string> known(std::begin(kTableNames), std::end(kTableNames));
-  const auto read = [&](const std::string& name, const Shape& shape) {
-    Buffer<float> tensor(element_count(shape));
-    files_->read(name, shape, tensor.data());
-    known.insert(name);
-    return tensor;
+Umt5Encoder::Umt5Encoder(const std::filesystem::path& folder, const Compute& compute, Dtype dtype,
+                         Session* session) {
+  std::vector<TensorSpec> tensors;
+  std::vector<Buffer<float>> biases;
+  const auto check = [&] {
+    config_ = Umt5Config::load(folder);
+    files_ = std::make_shared<const SafetensorsFolder>(folder, "model");
+    table_name_ = files_->has(kTableNames[1]) ? kTableNames[1] : kTableNames[0];
+    check_table(files_->info(table_name_), config_);
+    std::set<std::string> known(std::begin(kTableNames), std::end(kTableNames));
+    for (int64_t i = 0; i < config_.layers; ++i) {
+      add_layer(config_, i, &tensors);
+      const TensorSpec bias{cat("encoder.block.", i, ".layer.0.SelfAttention.relative_attention_bias.weight"),
+                            {config_.buckets, config_.heads}};
+      files_->read(bias.name, bias.shape, biases.emplace_back(element_count(bias.shape)).data());
+      known.insert(bias.name);
+    }
+    tensors.push_back({"encoder.final_layer_norm.weight", {config_.d_model}});
+    for (const TensorSpec& tensor : tensors) {
+      files_->expect(tensor.name, tensor.shape);
+      known.insert(tensor.name);
+    }
+    files_->refuse_unknown(known, umt5_tensor_unused);
   };
-  table_name_ = files_->has(kTableNames[1]) ? kTableNames[1] : kTableNames[0];
-  check_table(files_->info(table_name_), config_);
+  session ? session->collectively(check) : check();
+  ComponentWeights memory(session, files_, tensors, compute, dtype, ComponentWeights::Place::kOps,
+                          "the text encoder");
+  figures_ = memory.figures();
   if (compute.element(dtype) == Dtype::kFloat32)
-    weights_ = std::make_unique<WeightsOf<float>>(config_, compute, read);
+    weights_ = std::make_unique<WeightsOf<float>>(std::move(memory), std::move(biases));
   else
-    weights_ = std::make_unique<WeightsOf<bf16>>(config_, compute, read);
-  files_->refuse_unknown(known, umt5_tensor_unused);
+    weights_ = std::make_unique<WeightsOf<bf16>>(std::move(memory), std::move(biases));
 }
 Umt5Encoder::~Umt5Encoder() = default;
 Umt5Encoder::Umt5Encoder(Umt5Encoder&&) noexcept = default;

@@ -159,13 +159,18 @@ const ParameterInfo& ParameterLayout::at(const std::string& name) const {
 }
 
 template <class T>
-WanTensors<T>::WanTensors(const WanConfig& c, const ParameterLayout& layout, T* base) {
+WanTensors<T>::WanTensors(const WanConfig& config, const ParameterLayout& layout, T* base)
+    : WanTensors(config, layout, [base](const ParameterInfo& p) { return base + p.offset; }) {}
+
+template <class T>
+WanTensors<T>::WanTensors(const WanConfig& c, const ParameterLayout& layout,
+                          const std::function<T*(const ParameterInfo&)>& at) {
   // The layout's own order, walked once: a name that is out of step is a programming error.
   size_t next = 0;
   const auto take = [&](const std::string& name) {
     const ParameterInfo& p = layout.parameters().at(next++);
     WD_REQUIRE(p.name == name);
-    return base + p.offset;
+    return at(p);
   };
   const auto linear = [&](const std::string& name) {
     T* weight = take(name + ".weight");

@@ -10,9 +10,10 @@ WanTransformer::WanTransformer(const WanConfig& config, const Ops& ops)
 WanTransformer::WanTransformer(const WanConfig& config, const OpsOf<bf16>& ops)
     : config_(config), layout_(config), ops_(&ops) {}
 
-void WanTransformer::forward(const void* weights, const WanInput& input, WanActivations& activations,
+void WanTransformer::forward(const WanWeights& weights, const WanInput& input, WanActivations& activations,
                              float* velocity, const Queue& queue) const {
   prepare(input, activations, queue);
+  if (weights.placed()) weights.placed()->begin_pass(queue);
   forward_prepared(weights, input, activations, velocity, queue);
 }
 
@@ -24,8 +25,9 @@ void WanTransformer::prepare(const WanInput& input, WanActivations& activations,
   std::visit(with, ops_);
 }
 
-void WanTransformer::forward_prepared(const void* weights, const WanInput& input, WanActivations& activations,
-                                      float* velocity, const Queue& queue) const {
+void WanTransformer::forward_prepared(const WanWeights& weights, const WanInput& input,
+                                      WanActivations& activations, float* velocity,
+                                      const Queue& queue) const {
   const auto with = [&]<class Element>(const OpsOf<Element>* ops) {
     Pass<Element>(*this, *ops, weights, input, activations.state<Element>(), queue).forward(velocity);
   };
@@ -35,7 +37,11 @@ void WanTransformer::forward_prepared(const void* weights, const WanInput& input
 template <class Element>
 void WanTransformer::Pass<Element>::forward(float* velocity) const {
   embed();
-  for (int64_t i = 0; i < config.layers; ++i) block_forward(i, s.x[size_t(i)], s.x[size_t(i) + 1]);
+  for (int64_t i = 0; i < config.layers; ++i) {
+    if (placed) placed->begin_block(i, queue);
+    block_forward(i, s.x[size_t(i)], s.x[size_t(i) + 1]);
+    if (placed) placed->end_block(i, queue);
+  }
 
   // Head: norm modulated by its table plus the raw time embedding, projection, patches back to latents.
   ops.modulation_forward(B, 2 * C, C, w.scale_shift_table, s.temb, s.head_modulation, queue);

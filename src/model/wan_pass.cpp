@@ -130,7 +130,7 @@ void WanActivations::StateOf<Element>::prepare(const WanConfig& c, const OpsOf<E
 
 template <class Element>
 WanTransformer::Pass<Element>::Pass(const WanTransformer& model, const OpsOf<Element>& table,
-                                    const void* weights, const WanInput& in,
+                                    const WanWeights& weights, const WanInput& in,
                                     WanActivations::StateOf<Element>& state, const Queue& q)
     : config(model.config()),
       layout(model.layout()),
@@ -145,7 +145,8 @@ WanTransformer::Pass<Element>::Pass(const WanTransformer& model, const OpsOf<Ele
       C(config.hidden()),
       tokens(config.tokens(in.height, in.width)),
       first(in.split ? in.split->own.begin : 0),
-      w(config, layout, static_cast<const Element*>(weights)) {}
+      placed(weights.placed()),
+      w(tensors_of<Element>(config, layout, weights)) {}
 
 template <class Element>
 void WanTransformer::Pass<Element>::gather(Element* rows, int64_t width) const {

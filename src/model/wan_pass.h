@@ -88,10 +88,11 @@ struct WanTransformer::Pass {
   const Queue& queue;
   int64_t B, L, N, T, C;  // samples, tokens of each computed here, B * L, text rows, hidden
   int64_t tokens, first;  // of each sample in all; the first that is computed here
+  PlacedWeights* placed;  // or null
   WanTensors<const Element> w;
 
-  Pass(const WanTransformer& model, const OpsOf<Element>& ops, const void* weights, const WanInput& input,
-       WanActivations::StateOf<Element>& state, const Queue& queue);
+  Pass(const WanTransformer& model, const OpsOf<Element>& ops, const WanWeights& weights,
+       const WanInput& input, WanActivations::StateOf<Element>& state, const Queue& queue);
 
   void forward(float* velocity) const;
   void backward(const float* dvelocity, float* gradients, const GradientsReady& ready) const;

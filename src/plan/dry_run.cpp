@@ -96,7 +96,7 @@ class TrainChecks {
     const bool prompts = check_prompts(configs);
     if (configs && prompts) {
       input_.machine = this_machine(session_, device);
-      input_.placement = TeacherPlacement::kResident;  // where train has them on a GPU
+      input_.placement = teacher_placement_of(o_.cache.placement);
       plan_ = make_plan(input_);
     }
     check_cache();

@@ -96,10 +96,6 @@ StageMemory memory_of(const PlanInput& input, Stage stage) {
 int64_t gpu_bytes(const StageMemory& stage) {
   return stage.computing() + kGpuReserve;
 }
-int64_t node_bytes(const PlanInput& in, const StageMemory& stage) {
-  const int64_t rank = in.machine.on_gpu() ? stage.host : stage.computing();
-  return in.machine.ranks_per_node * (rank + kProgramBytes) + stage.shared;
-}
 
 bool fits_gpu(const PlanInput& in, const StageMemory& stage) {
   return !in.machine.on_gpu() || gpu_bytes(stage) <= in.machine.gpu_bytes;
@@ -132,6 +128,11 @@ std::string node_remedy(const PlanInput& in, const StageMemory& stage) {
 }
 
 }  // namespace
+
+int64_t node_bytes(const PlanInput& in, const StageMemory& stage) {
+  const int64_t rank = in.machine.on_gpu() ? stage.host : stage.computing();
+  return in.machine.ranks_per_node * (rank + kProgramBytes) + stage.shared;
+}
 
 std::vector<Misfit> find_misfits(const Plan& plan) {
   const PlanInput& in = plan.input;

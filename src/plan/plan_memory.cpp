@@ -51,8 +51,7 @@ class Memory {
 
   std::vector<StageMemory> all() const {
     std::vector<StageMemory> stages;
-    stages.push_back(beside_pictures(
-        {.stage = Stage::kText, .weights = encoder_weights(), .activations = encoder_activations()}));
+    stages.push_back(text());
     stages.push_back(trajectories());
     stages.push_back(student_start());
     stages.push_back(training());
@@ -119,18 +118,22 @@ class Memory {
            bytes_of(teacher_type_) * n * (2 * c.d_model + 4 * inner + 2 * c.d_ff);
   }
 
-  /// The text encoder stays with the experts while the cache is filled.
-  StageMemory with_experts() const {
-    StageMemory stage = beside_pictures({.weights = encoder_weights()});
-    const TeacherSizes sizes = in_.experts_sizes();
-    stage.weights += sizes.gpu_bytes(placement_);
-    const int64_t host = sizes.host_bytes(placement_);
-    // Beside GPUs the ranks of a node share them; ranks that compute on the CPU alone have one each.
-    (in_.machine.on_gpu() ? stage.shared : stage.weights) += host;
+  /// On the CPU the ranks of a node share its weights.
+  StageMemory text() const {
+    StageMemory stage = beside_pictures({.stage = Stage::kText, .activations = encoder_activations()});
+    (in_.machine.on_gpu() ? stage.weights : stage.shared) += encoder_weights();
     return stage;
   }
 
-  /// The student is made on the host from float32 weights of one expert, beside those that draw.
+  StageMemory with_experts() const {
+    StageMemory stage = beside_pictures({});
+    const TeacherSizes sizes = in_.experts_sizes();
+    stage.weights += sizes.gpu_bytes(placement_);
+    stage.shared += sizes.host_bytes(placement_);
+    return stage;
+  }
+
+  /// The student is made on the host from float32 weights of one expert.
   StageMemory student_start() const {
     StageMemory stage = with_experts();
     stage.stage = Stage::kStart;
@@ -140,15 +143,15 @@ class Memory {
     if (o_.init != "random")
       work += kFloat * tokens * (10 * C + 2 * in_.teacher.ffn_dim) + 5 * C * C * int64_t(sizeof(double));
     const int64_t state = (kept_ == student_ ? 4 * student_ : student_ + 4 * kept_) * kFloat;
+    // Where they compute on the CPU it is one of those, else it is shared like them.
+    if (placement_ != TeacherPlacement::kHost && o_.init != "random") stage.shared += expert;
     if (in_.machine.on_gpu()) {
-      stage.host += expert + state + work;
+      stage.host += state + work;
       return stage;
     }
-    // What the trajectories' passes have freed stays with the process (main.cpp): room for what fits into it.
+    // What the trajectories' passes have freed stays with the process (main.cpp).
     const int64_t freed = trajectories().activations < kReturned ? trajectories().activations : 0;
-    const int64_t in_room = state + work + (expert <= freed ? expert : 0);
-    stage.weights += (expert <= freed ? 0 : expert);
-    stage.activations += std::max(freed, in_room);
+    stage.activations += std::max(freed, state + work);
     return stage;
   }
 

@@ -5,6 +5,8 @@
 
 namespace wandistill {
 
+/// Bytes of a node's memory.
+int64_t node_bytes(const PlanInput& input, const StageMemory& stage);
 Work plan_work(const PlanInput& input);
 PlanFiles plan_files(const PlanInput& input);
 /// Samples of an epoch, and optimizer steps of the job (without --max_minutes).

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "src/plan/plan_parts.h"
 #include "src/plan/table.h"
 #include "src/plan/units.h"
 #include "wandistill/error.h"
@@ -56,14 +57,14 @@ std::string memory(const Plan& plan) {
   const int64_t program = gpu ? kGpuReserve : kProgramBytes;
   std::vector<std::string> head{gpu ? "Memory of a rank's GPU" : "Memory of a rank", "weights", "activations",
                                 "all"};
-  if (gpu) head.insert(head.end(), {"rank's host", "node's host"});
+  if (gpu) head.emplace_back("rank's host");
+  head.emplace_back("node's host");
   Table table(head, "lrrrrr");
   for (const StageMemory& stage : plan.memory) {
     std::vector<std::string> row{stage_name(stage.stage), bytes_text(stage.weights),
                                  bytes_text(stage.activations), bytes_text(stage.computing() + program)};
-    if (gpu)
-      row.insert(row.end(), {bytes_text(stage.host),
-                             bytes_text(m.ranks_per_node * (stage.host + kProgramBytes) + stage.shared)});
+    if (gpu) row.push_back(bytes_text(stage.host));
+    row.push_back(bytes_text(node_bytes(plan.input, stage)));
     table.row(row);
   }
   return table.text() + cat("  \"all\" has ", bytes_text(program),

@@ -48,7 +48,7 @@ int run_plan(Session& session, const PlanOptions& options) {
     if (!session.is_root()) return;
     PlanInput input = PlanInput::load(options.train, options.image_size);
     input.prompts = prompt_facts(options, input.folder);
-    input.placement = parse_teacher_placement(options.teacher_placement);
+    input.placement = teacher_placement_of(options.train.cache.placement);
     input.machine = machine_of(options, session);
     const Plan plan = make_plan(input);
     std::cout << plan_text(plan) << std::flush;

@@ -26,6 +26,23 @@ TeacherPlacement parse_teacher_placement(const std::string& name) {
   fail("unknown teacher placement '", name, "'; expected auto, resident, expert, stream or host");
 }
 
+TeacherPlacement teacher_placement_of(const PlacementOptions& options) {
+  const std::string& strategy = options.teacher_device_strategy;
+  TeacherPlacement placement = parse_teacher_placement(options.teacher_placement);
+  std::string from = cat("--teacher_placement ", options.teacher_placement);
+  const auto also = [&](TeacherPlacement other, const std::string& option) {
+    if (placement != TeacherPlacement::kAuto && placement != other)
+      fail(from, " and ", option, " contradict each other; one of them is enough");
+    placement = other;
+    from = option;
+  };
+  if (strategy == "cpu") also(TeacherPlacement::kHost, "--teacher_device_strategy cpu");
+  if (strategy == "balanced") also(TeacherPlacement::kExpert, "--teacher_device_strategy balanced");
+  if (strategy == "gpu0") also(TeacherPlacement::kResident, "--teacher_device_strategy gpu0");
+  if (options.teacher_on_cpu) also(TeacherPlacement::kHost, "--teacher_on_cpu");
+  return placement;
+}
+
 const char* teacher_placement_name(TeacherPlacement placement) {
   return kNames[static_cast<int>(placement)];
 }

@@ -1,11 +1,8 @@
 #include "wandistill/guided_sampler.h"
 
 #include <algorithm>
-#include <optional>
-#include <vector>
 
 #include "wandistill/error.h"
-#include "wandistill/unipc.h"
 
 namespace wandistill {
 
@@ -53,7 +50,7 @@ void GuidedVelocity::start(std::span<const TextEmbedding* const> texts, int64_t 
 }
 
 GuidedOutput GuidedVelocity::operator()(float timestep, const float* latents) {
-  const bool low = model_.low_noise && double(timestep) < model_.boundary_ratio * 1000;
+  const bool low = is_low(timestep);
   const std::vector<float> timesteps(size_t(own_passes().size() * pictures_), timestep);
   upload(*compute_, timesteps_.data(), timesteps.data(), int64_t(timesteps.size()));
   launch(low ? model_.low_noise : model_.high_noise, latents);
@@ -62,7 +59,7 @@ GuidedOutput GuidedVelocity::operator()(float timestep, const float* latents) {
           float(low ? model_.guidance_2 : model_.guidance)};
 }
 
-void GuidedVelocity::forward(const void* weights, const float* latents) {
+void GuidedVelocity::forward(const WanWeights& weights, const float* latents) {
   const Range own = own_passes();
   const int64_t n = pictures_ * picture_size_;
   for (int64_t pass = 0; pass < own.size(); ++pass) copy(*compute_, latents_.data() + pass * n, latents, n);
@@ -70,10 +67,12 @@ void GuidedVelocity::forward(const void* weights, const float* latents) {
                                        *compute_);
 }
 
-void GuidedVelocity::launch(const void* weights, const float* latents) {
+void GuidedVelocity::launch(const WanWeights& weights, const float* latents) {
+  if (weights.placed()) weights.placed()->begin_pass(*compute_);
   // A picture whose tokens are split is gathered by the host in every layer.
-  if (compute_->on_host() || input_.split) return forward(weights, latents);
-  const auto [found, first] = graphs_.try_emplace({weights, latents});
+  const bool streamed = weights.placed() && weights.placed()->streamed();
+  if (compute_->on_host() || input_.split || streamed) return forward(weights, latents);
+  const auto [found, first] = graphs_.try_emplace({weights.identity(), latents});
   if (first) return forward(weights, latents);
   std::unique_ptr<Graph>& graph = found->second;
   Stream& stream = *compute_->stream;
@@ -109,36 +108,58 @@ SamplerKind parse_sampler(const std::string& name) {
   fail("unknown sampler '", name, "'; expected ddim or unipc");
 }
 
-bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
-                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* host_x,
-                    const Compute& compute, const SamplingStep& on_step) {
-  const int64_t n = int64_t(texts.size()) * velocity.model().transformer->config().out_channels * h * w;
-  OpBuffer<float> x(compute, n), guided;
-  upload(compute, x.data(), host_x, n);
-  std::optional<UniPC> unipc;
-  if (settings.sampler == SamplerKind::kUniPc) {
-    unipc.emplace(settings.scheduler, settings.steps);
-    guided = OpBuffer<float>(compute, n);
-  }
-  const std::vector<SchedulePoint> schedule = flow_schedule(settings.steps, settings.scheduler.flow_shift);
-  velocity.start(texts, h, w, compute);
-  for (int64_t i = 0; i < settings.steps; ++i) {
-    const SchedulePoint& from = schedule[size_t(i)];
-    const GuidedOutput output = velocity(unipc ? unipc->timestep(i) : from.timestep, x.data());
-    if (on_step && !on_step(i, from.sigma, x.data(), output)) return false;
-    if (unipc) {
+SamplingRun::SamplingRun(const SamplingSettings& settings, std::vector<const TextEmbedding*> texts,
+                         int64_t channels, int64_t h, int64_t w, const float* noise, const Compute& compute)
+    : settings_(settings),
+      texts_(std::move(texts)),
+      h_(h),
+      w_(w),
+      n_(int64_t(texts_.size()) * channels * h * w),
+      compute_(compute),
+      schedule_(flow_schedule(settings.steps, settings.scheduler.flow_shift)),
+      x_(compute, n_) {
+  upload(compute, x_.data(), noise, n_);
+  if (settings.sampler != SamplerKind::kUniPc) return;
+  unipc_.emplace(settings.scheduler, settings.steps);
+  guided_ = OpBuffer<float>(compute, n_);
+}
+
+float SamplingRun::timestep(int64_t i) const {
+  return unipc_ ? unipc_->timestep(i) : schedule_[size_t(i)].timestep;
+}
+
+bool SamplingRun::advance(GuidedVelocity& velocity, int64_t end, const SamplingStep& on_step) {
+  if (done_ < end) velocity.start(texts_, h_, w_, compute_);
+  for (; done_ < end; ++done_) {
+    const SchedulePoint& from = schedule_[size_t(done_)];
+    const GuidedOutput output = velocity(timestep(done_), x_.data());
+    if (on_step && !on_step(done_, from.sigma, x_.data(), output)) return false;
+    if (unipc_) {
       const float* v = output.cond;
       if (output.uncond) {
-        compute.ops->guidance(n, output.guidance, output.cond, output.uncond, guided.data(), compute);
-        v = guided.data();
+        compute_.ops->guidance(n_, output.guidance, output.cond, output.uncond, guided_.data(), compute_);
+        v = guided_.data();
       }
-      unipc->step(i, v, x.data(), n, compute);
+      unipc_->step(done_, v, x_.data(), n_, compute_);
     } else {
-      const DdimStep step{.from = from, .to = schedule[size_t(i) + 1], .guidance = output.guidance};
-      compute.ops->ddim_update(n, step, output.cond, output.uncond, x.data(), compute);
+      const DdimStep step{.from = from, .to = schedule_[size_t(done_) + 1], .guidance = output.guidance};
+      compute_.ops->ddim_update(n_, step, output.cond, output.uncond, x_.data(), compute_);
     }
   }
-  download(compute, host_x, x.data(), n);
+  return true;
+}
+
+void SamplingRun::read(float* x) const {
+  download(compute_, x, x_.data(), n_);
+}
+
+bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
+                    std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
+                    const Compute& compute, const SamplingStep& on_step) {
+  SamplingRun run(settings, {texts.begin(), texts.end()}, velocity.model().transformer->config().out_channels,
+                  h, w, x, compute);
+  if (!run.advance(velocity, settings.steps, on_step)) return false;
+  run.read(x);
   return true;
 }
 

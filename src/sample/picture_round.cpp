@@ -202,7 +202,8 @@ class Drawing {
       show_progress();
       return !stop();
     };
-    return sample_latents(velocity_, round_.sampling, texts, round_.h, round_.w, x, compute_, on_step);
+    const Compute& compute = round_.model.compute ? *round_.model.compute : compute_;
+    return sample_latents(velocity_, round_.sampling, texts, round_.h, round_.w, x, compute, on_step);
   }
 
   void check_latents(int64_t prompt, std::vector<float>& x0) const {

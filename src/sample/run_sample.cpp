@@ -72,6 +72,11 @@ class SampleJob {
   int run() {
     stop_before_the_end(session_, options_.time_margin, &stop_);
     session_.collectively([&] { open(); });
+    model_->load_text_encoder(&session_);
+    session_.collectively([&] { negative_ = model_->encode(options_.negative_prompt); });
+    model_->load_experts(&session_, TeacherPlacement::kAuto,
+                         model_->bytes_beside(1, guidance_ > 1, h_, w_, 2 * kTextPositions));
+    session_.collectively([&] { describe_round(); });
     Progress progress("sample:", int64_t(prompts_.size()), "pictures", session_.is_root());
     const RoundResult result = draw_pictures(session_, round_, options_.pictures, stop_, compute_,
                                              session_.is_root() ? &progress : nullptr);
@@ -104,10 +109,7 @@ class SampleJob {
         fail("--noise ", options_.noise, " has ", noise_->count(), " rows for ", prompts_.size(),
              " prompts; expected one for all, or one for each");
     }
-    // Without guidance too: a text encoder that is not whole is an error here, not every prompt's.
-    negative_ = model_->encode(options_.negative_prompt);
     make_directories(options_.out);
-    describe_round();
   }
 
   void describe_round() {

@@ -43,7 +43,7 @@ CacheStage::CacheStage(const FillJob& job, std::string title, std::string what, 
 bool CacheStage::run() {
   Session& session = job_.session;
   session.board().reset_slots(session);
-  session.collectively([&] { prepare(); });
+  prepare();
   session.collectively([&] {
     try {
       take_and_compute();

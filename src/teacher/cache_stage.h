@@ -42,7 +42,7 @@ class CacheStage {
   CacheStage(const FillJob& job, std::string title, std::string what, std::string prefix,
              std::vector<std::string> keys, int64_t batch);
 
-  /// Loads what computing needs. Not collective.
+  /// Loads what computing needs. Collective.
   virtual void prepare() {}
   virtual bool present(int64_t piece) const = 0;
   /// Computes these records and keeps them for the next shard. False: a signal came, none of them is kept.
@@ -53,6 +53,8 @@ class CacheStage {
   /// Nothing is kept any more.
   virtual void drop() = 0;
 
+  /// So many records instead of a batch.
+  void claim_at_once(int64_t records) { batch_ = records; }
   bool stopped() const { return stop_everywhere(job_.session, job_.stop); }
   /// Shows how far all ranks are together.
   void show(const std::string& note = "");

@@ -2,18 +2,37 @@
 
 #include <algorithm>
 
+#include "src/teacher/experts.h"
 #include "wandistill/error.h"
 #include "wandistill/file.h"
 #include "wandistill/hash.h"
+#include "wandistill/memory.h"
+#include "wandistill/progress.h"
 #include "wandistill/safetensors.h"
 #include "wandistill/stage.h"
 #include "wandistill/text_cleaning.h"
 
 namespace wandistill {
 namespace fs = std::filesystem;
+namespace {
+
+/// "57.2 GB in 14.3 s, 4.00 GB/s"
+std::string rate_text(const LoadFigures& figures) {
+  char text[80];
+  std::snprintf(text, sizeof text, "%.3g GB in %.1f s, %.3g GB/s", double(figures.bytes) / 1e9,
+                figures.seconds, double(figures.bytes) / 1e9 / std::max(1e-9, figures.seconds));
+  return text;
+}
+
+void say(const Session* session, const std::string& text) {
+  if (session && session->is_root()) print_line(text);
+}
+
+}  // namespace
 
 Pipeline::Pipeline(const std::string& name, const Compute& compute, Dtype dtype)
     : compute_(compute),
+      host_(compute.host()),
       dtype_(dtype),
       index_(ModelIndex::load(resolve_model_folder(name))),
       scheduler_(SchedulerConfig::load(folder().string())),
@@ -32,37 +51,88 @@ Pipeline::Pipeline(const std::string& name, const Compute& compute, Dtype dtype)
          "different sizes are not supported");
 }
 
+Pipeline::~Pipeline() = default;
+
 bool Pipeline::two_experts() const {
   return index_.has_transformer_2 && index_.boundary_ratio.has_value();
 }
 
+void Pipeline::load_text_encoder(Session* session) {
+  const auto load_tokenizer = [&] {
+    if (!tokenizer_) tokenizer_.emplace(folder() / "tokenizer");
+  };
+  session ? session->collectively(load_tokenizer) : load_tokenizer();
+  if (encoder_) return;
+  encoder_.emplace(folder() / "text_encoder", compute_, dtype_, session);
+  say(session, cat("text encoder: read ", rate_text(encoder_->figures())));
+}
+
 TextEmbedding Pipeline::encode(const std::string& prompt) {
   const Stage stage("text");
-  if (!tokenizer_) tokenizer_.emplace(folder() / "tokenizer");
-  if (!encoder_) encoder_.emplace(folder() / "text_encoder", compute_, dtype_);
+  WD_REQUIRE(encoder_);
   const std::vector<int32_t> ids = tokenizer_->encode(clean_prompt(prompt), kTextPositions);
   TextEmbedding embedding{int64_t(ids.size()), std::vector<float>(ids.size() * size_t(encoder_->width()))};
   encoder_->encode(ids, embedding.rows.data(), compute_);
   return embedding;
 }
 
-ModelWeights Pipeline::load_expert(const char* part) const {
-  return load_wan_weights(folder() / part, transformer_.layout(), compute_, dtype_);
-}
-
-Buffer<float> Pipeline::main_expert() const {
-  return load_wan_weights(folder() / (two_experts() ? "transformer_2" : "transformer"),
-                          transformer_.layout());
-}
-
-GuidedModel Pipeline::guided(double guidance, double guidance_2, const TextEmbedding* negative) {
-  if (high_noise_.empty()) {
-    high_noise_ = load_expert("transformer");
-    if (two_experts()) low_noise_ = load_expert("transformer_2");
+void Pipeline::load_experts(Session* session, TeacherPlacement placement, int64_t beside) {
+  if (experts_) return;
+  const WanConfig& config = transformer_.config();
+  const TeacherSizes sizes{config, two_experts() ? 2 : 1, compute_.element(dtype_)};
+  placement_ = TeacherPlacement::kHost;
+  if (!compute_.on_host()) {
+    const int64_t free = compute_.device->free_bytes();
+    placement_ = placement != TeacherPlacement::kAuto ? placement
+                 : free < 0                           ? TeacherPlacement::kResident
+                                                      : sizes.choose(free - beside);
+    // The ranks' GPUs may differ.
+    if (session) placement_ = static_cast<TeacherPlacement>(int(session->max(double(int(placement_)))));
+    if (placement_ == TeacherPlacement::kExpert && !two_experts()) placement_ = TeacherPlacement::kResident;
   }
+  const Dtype dtype = placement_ == TeacherPlacement::kHost ? Dtype::kFloat32 : dtype_;
+  transformer_ = experts_compute().transformer(config, dtype);
+  std::vector<fs::path> folders{folder() / "transformer"};
+  if (two_experts()) folders.push_back(folder() / "transformer_2");
+  experts_ =
+      wandistill::load_experts(session, folders, transformer_.layout(), experts_compute(), dtype, placement_);
+  const int64_t on_gpu = compute_.on_host() ? 0 : sizes.gpu_bytes(placement_);
+  say(session,
+      cat("experts: ", experts_->where, on_gpu ? cat(", ", on_gpu / 1'000'000, " MB of each GPU") : "",
+          "; read ", rate_text(experts_->figures)));
+}
+
+int64_t Pipeline::bytes_beside(int64_t pictures, bool guided, int64_t h, int64_t w, int64_t text_rows) const {
+  const WanConfig& config = transformer_.config();
+  const int64_t passes = guided ? 2 : 1, numbers = pictures * config.in_channels * h * w;
+  return WanActivations::bytes(config, Keep::kNothing, passes * pictures, config.tokens(h, w), text_rows,
+                               compute_.element(dtype_)) +
+         (2 * passes + 1) * numbers * int64_t(sizeof(float));
+}
+
+bool Pipeline::experts_change_places() const {
+  if (!two_experts()) return false;
+  if (placement_ == TeacherPlacement::kExpert) return true;
+  // Mapped files that do not fit are read again whenever the other expert has been at work.
+  return placement_ == TeacherPlacement::kHost &&
+         2 * transformer_.layout().total() * int64_t(sizeof(float)) > available_memory();
+}
+
+WanWeights Pipeline::main_expert(Session* session) {
+  if (placement_ == TeacherPlacement::kHost && experts_) return experts_->weights(two_experts() ? 1 : 0);
+  if (!main_expert_)
+    main_expert_ =
+        wandistill::load_experts(session, {folder() / (two_experts() ? "transformer_2" : "transformer")},
+                                 transformer_.layout(), host_, Dtype::kFloat32, TeacherPlacement::kHost);
+  return main_expert_->weights(0);
+}
+
+GuidedModel Pipeline::guided(double guidance, double guidance_2, const TextEmbedding* negative) const {
+  WD_REQUIRE(experts_);
   return {.transformer = &transformer_,
-          .high_noise = high_noise_.data(),
-          .low_noise = low_noise_.empty() ? nullptr : low_noise_.data(),
+          .high_noise = experts_->weights(0),
+          .low_noise = two_experts() ? experts_->weights(1) : WanWeights(),
+          .compute = &experts_compute(),
           .boundary_ratio = index_.boundary_ratio.value_or(0),
           .guidance = guidance,
           .guidance_2 = guidance_2,
@@ -75,8 +145,9 @@ const WanVaeDecoder& Pipeline::vae(VaeDtype dtype) {
 }
 
 void Pipeline::release_experts() {
-  high_noise_ = {};
-  low_noise_ = {};
+  experts_.reset();
+  main_expert_.reset();
+  placement_ = TeacherPlacement::kAuto;
 }
 
 std::pair<int64_t, int64_t> Pipeline::latent_size(int64_t height, int64_t width) const {

@@ -26,7 +26,8 @@ int run_cache(Session& session, const FillOptions& options) {
   int64_t height = options.height, width = options.width;
   uint64_t fingerprint = 0;
   session.collectively([&] {
-    teacher.emplace(options.teacher.teacher_path, compute, parse_dtype(options.teacher.teacher_dtype));
+    teacher.emplace(options.teacher.teacher_path, compute,
+                    parse_teacher_dtype(options.teacher.teacher_dtype));
     if (height == 0) {
       const StudentConfig student = StudentConfig::load(options.student_config);
       height = student.image_height;

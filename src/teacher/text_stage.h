@@ -12,6 +12,7 @@ class TextStage : public CacheStage {
   TextStage(const FillJob& job, const std::vector<std::string>& prompts);
 
  private:
+  void prepare() override { job_.teacher.load_text_encoder(&job_.session); }
   bool present(int64_t piece) const override;
   bool compute(const std::vector<int64_t>& pieces) override;
   int64_t kept_bytes() const override { return bytes_; }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
+#include <memory>
 
 #include "wandistill/error.h"
 #include "wandistill/fault.h"
@@ -11,6 +13,9 @@
 
 namespace wandistill {
 namespace {
+
+// Whose steps with one expert come before those with the other, where these change places.
+constexpr int64_t kBatchesPerExpert = 4;
 
 std::vector<std::string> keys(const std::vector<CacheItem>& items) {
   std::vector<std::string> keys;
@@ -36,58 +41,100 @@ TrajectoryStage::TrajectoryStage(const FillJob& job, const std::vector<CacheItem
   sampling_.scheduler.flow_shift = job.settings.flow_shift;
 }
 
+struct TrajectoryStage::Batch {
+  std::vector<Trajectory> records;
+  std::vector<TextEmbedding> texts;
+  std::unique_ptr<SamplingRun> run;
+};
+
 void TrajectoryStage::prepare() {
-  negative_ = job_.cache.read_text(job_.settings.negative_prompt);
+  int64_t rows = 0;
+  job_.session.collectively([&] {
+    negative_ = job_.cache.read_text(job_.settings.negative_prompt);
+    for (const CacheItem& item : items_) rows = std::max(rows, job_.cache.tokens(item.prompt));
+  });
+  const int64_t B = job_.options.teacher_batch;
+  const bool guided = job_.settings.guidance > 1;
+  job_.teacher.load_experts(
+      &job_.session, teacher_placement_of(job_.options.placement),
+      job_.teacher.bytes_beside(B, guided, picture_[1], picture_[2], B * (rows + negative_.tokens)));
   velocity_.emplace(job_.teacher.guided(job_.settings.guidance, job_.settings.guidance_2, &negative_));
+  if (job_.teacher.experts_change_places()) claim_at_once(kBatchesPerExpert * B);
 }
 
-/// The sampler runs once for all of them.
-bool TrajectoryStage::compute(const std::vector<int64_t>& pieces) {
-  const Stage stage("teacher");
-  const int64_t B = int64_t(pieces.size()), P = sampling_.steps, size = element_count(picture_), n = B * size;
-  std::vector<Trajectory> computed(pieces.size());
-  std::vector<TextEmbedding> texts(pieces.size());
-  std::vector<const TextEmbedding*> text;
-  std::vector<float> x(size_t(n), 0.0f);
+TrajectoryStage::Batch TrajectoryStage::start(std::span<const int64_t> pieces) {
+  const int64_t B = int64_t(pieces.size()), size = element_count(picture_);
+  Batch batch;
+  batch.records.resize(pieces.size());
+  std::vector<float> noise(size_t(B * size), 0.0f);
   for (int64_t b = 0; b < B; ++b) {
-    Trajectory& record = computed[size_t(b)];
+    Trajectory& record = batch.records[size_t(b)];
     record.item = items_[size_t(pieces[size_t(b)])];
-    record.latents.resize(size_t(P * size));
-    record.velocity.resize(size_t(P * size));
-    texts[size_t(b)] = job_.cache.read_text(record.item.prompt);
-    text.push_back(&texts[size_t(b)]);
-    fill_gaussian(job_.settings.seed, record.item.noise_stream(), 0, size, x.data() + b * size);
+    record.latents.resize(size_t(sampling_.steps * size));
+    record.velocity.resize(size_t(sampling_.steps * size));
+    batch.texts.push_back(job_.cache.read_text(record.item.prompt));
+    fill_gaussian(job_.settings.seed, record.item.noise_stream(), 0, size, noise.data() + b * size);
   }
-  std::vector<float> sigmas;
-  Buffer<float> latents(n), cond(n), uncond(n);
+  std::vector<const TextEmbedding*> texts;
+  for (const TextEmbedding& text : batch.texts) texts.push_back(&text);
+  batch.run = std::make_unique<SamplingRun>(sampling_, std::move(texts), picture_[0], picture_[1],
+                                            picture_[2], noise.data(), *velocity_->model().compute);
+  return batch;
+}
+
+/// Keeps every point. False: a signal came.
+bool TrajectoryStage::advance(Batch& batch, int64_t end) {
+  const Compute& compute = *velocity_->model().compute;
+  const int64_t B = int64_t(batch.records.size()), size = element_count(picture_), n = B * size;
+  if (latents_.size() < n) latents_ = Buffer<float>(n), cond_ = Buffer<float>(n), uncond_ = Buffer<float>(n);
   auto step_start = std::chrono::steady_clock::now();
   const auto keep_point = [&](int64_t i, float sigma, const float* at, const GuidedOutput& output) {
-    job_.session.board().post(cat("teacher, ", B, " trajectories, denoising step ", i + 1, " of ", P));
-    sigmas.push_back(sigma);
-    download(job_.compute, latents.data(), at, n);
-    download(job_.compute, cond.data(), output.cond, n);
+    job_.session.board().post(
+        cat("teacher, ", B, " trajectories, denoising step ", i + 1, " of ", sampling_.steps));
+    sigmas_[size_t(i)] = sigma;
+    download(compute, latents_.data(), at, n);
+    download(compute, cond_.data(), output.cond, n);
     if (output.uncond) {
-      download(job_.compute, uncond.data(), output.uncond, n);
-      ref::guidance(n, output.guidance, cond.data(), uncond.data(), cond.data(), job_.compute.host());
+      download(compute, uncond_.data(), output.uncond, n);
+      ref::guidance(n, output.guidance, cond_.data(), uncond_.data(), cond_.data(), compute.host());
     }
     for (int64_t b = 0; b < B; ++b) {
-      std::copy_n(latents.data() + b * size, size, computed[size_t(b)].latents.begin() + i * size);
-      std::copy_n(cond.data() + b * size, size, computed[size_t(b)].velocity.begin() + i * size);
+      Trajectory& record = batch.records[size_t(b)];
+      std::copy_n(latents_.data() + b * size, size, record.latents.begin() + i * size);
+      std::copy_n(cond_.data() + b * size, size, record.velocity.begin() + i * size);
     }
     const auto now = std::chrono::steady_clock::now();
     fault_point("denoising", std::chrono::duration_cast<std::chrono::microseconds>(now - step_start).count());
     step_start = std::chrono::steady_clock::now();
-    show(cat("step ", i + 1, " of ", P));
+    show(cat("step ", i + 1, " of ", sampling_.steps));
     return !stopped();
   };
-  if (!sample_latents(*velocity_, sampling_, text, picture_[1], picture_[2], x.data(), job_.compute,
-                      keep_point))
-    return false;
-  sigmas_ = std::move(sigmas);
-  for (int64_t b = 0; b < B; ++b) {
-    finish(&computed[size_t(b)], x.data() + b * size);
-    records_.push_back(std::move(computed[size_t(b)]));
+  return batch.run->advance(*velocity_, end, keep_point);
+}
+
+bool TrajectoryStage::compute(const std::vector<int64_t>& pieces) {
+  const Stage stage("teacher");
+  sigmas_.resize(size_t(sampling_.steps));
+  std::vector<Batch> batches;
+  const size_t at_once = size_t(job_.options.teacher_batch);
+  for (size_t first = 0; first < pieces.size(); first += at_once)
+    batches.push_back(start(std::span(pieces).subspan(first, std::min(at_once, pieces.size() - first))));
+  int64_t high = 0;  // steps of the high-noise expert
+  while (high < sampling_.steps && !velocity_->is_low(batches.front().run->timestep(high))) ++high;
+  for (const int64_t end : {high, sampling_.steps})
+    for (Batch& batch : batches)
+      if (!advance(batch, end)) return false;
+  std::vector<Trajectory> computed;
+  for (Batch& batch : batches) {
+    const int64_t size = element_count(picture_), B = int64_t(batch.records.size());
+    std::vector<float> x0(size_t(B * size));
+    batch.run->read(x0.data());
+    for (int64_t b = 0; b < B; ++b) {
+      finish(&batch.records[size_t(b)], x0.data() + b * size);
+      computed.push_back(std::move(batch.records[size_t(b)]));
+    }
   }
+  std::move(computed.begin(), computed.end(), std::back_inserter(records_));
   return true;
 }
 

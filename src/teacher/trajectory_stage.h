@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "src/teacher/cache_shard.h"
 #include "src/teacher/cache_stage.h"
@@ -19,11 +20,15 @@ class TrajectoryStage : public CacheStage {
  private:
   void prepare() override;
   bool present(int64_t piece) const override { return job_.cache.find(items_[size_t(piece)]) >= 0; }
+  /// Pieces of several batches: all of them with the high-noise expert, then all with the low-noise one.
   bool compute(const std::vector<int64_t>& pieces) override;
   int64_t kept_bytes() const override;
   void write(H5File& file) override;
   void drop() override { records_.clear(); }
   void finish(Trajectory* record, const float* x0);
+  struct Batch;
+  Batch start(std::span<const int64_t> pieces);
+  bool advance(Batch& batch, int64_t end);
 
   const std::vector<CacheItem>& items_;
   StoredDtype dtype_;
@@ -32,6 +37,7 @@ class TrajectoryStage : public CacheStage {
   TextEmbedding negative_;
   std::optional<GuidedVelocity> velocity_;
   std::vector<float> sigmas_;
+  Buffer<float> latents_, cond_, uncond_;  // of a batch, on their way to the host
   std::vector<Trajectory> records_;
   int64_t rounded_ = 0;
   double rounding_squares_[2] = {0, 0}, rounding_most_[2] = {0, 0};  // of latents and velocity

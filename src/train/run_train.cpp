@@ -107,7 +107,8 @@ class TrainJob {
 
   /// Everything that can be wrong with the inputs is found here, before any work.
   void open() {
-    teacher_.emplace(options_.teacher.teacher_path, compute_, parse_dtype(options_.teacher.teacher_dtype));
+    teacher_.emplace(options_.teacher.teacher_path, compute_,
+                     parse_teacher_dtype(options_.teacher.teacher_dtype));
     student_config_ = StudentConfig::load(options_.student_config);
     student_config_.check_against_teacher(teacher_->transformer().config().text_dim,
                                           teacher_->vae_config().z_dim, teacher_->vae_config().scale());
@@ -197,19 +198,20 @@ class TrainJob {
     if (prompts.empty())
       prompts.assign(prompts_.begin(),
                      prompts_.begin() + std::min<int64_t>(kDefaultSamplePrompts, int64_t(prompts_.size())));
-    session_.collectively([&] { teacher_->encode(""); });  // is the encoder whole?
+    teacher_->load_text_encoder(&session_);
     session_.collectively([&] {
       samples_.emplace(session_, *teacher_, options_, prompts, sample_folder(), log_->path(), h_, w_, stop_,
                        compute_);
     });
+    TextEmbedding negative;
+    session_.collectively([&] { negative = teacher_->encode(options_.teacher.negative_prompt); });
+    teacher_->release_text_encoder();
     if (samples_->have({.teacher = true})) return;
-    std::optional<TextEmbedding> negative;
-    GuidedModel model;
-    session_.collectively([&] {
-      negative = teacher_->encode(options_.teacher.negative_prompt);
-      model = teacher_->guided(options_.teacher.guidance, options_.teacher.guidance_2, &*negative);
-    });
-    draw(model, sampling(parse_sampler(options_.teacher.teacher_sampler), options_.teacher.teacher_steps),
+    teacher_->load_experts(
+        &session_, teacher_placement_of(options_.cache.placement),
+        teacher_->bytes_beside(1, options_.teacher.guidance > 1, h_, w_, 2 * kTextPositions));
+    draw(teacher_->guided(options_.teacher.guidance, options_.teacher.guidance_2, &negative),
+         sampling(parse_sampler(options_.teacher.teacher_sampler), options_.teacher.teacher_steps),
          {.teacher = true});
   }
 
@@ -229,25 +231,30 @@ class TrainJob {
   /// The newest good checkpoint, or the projection of the teacher.
   TrainingState start_state() {
     std::optional<TrainingState> state;
+    const Shard shard = optimizer_shard(session_, options_, compute_, student_->layout());
     session_.collectively([&] {
       checkpoints_.emplace(session_, compute_, options_, student_->layout(), identity(), effective_config_,
                            *events_);
-      const Shard shard = optimizer_shard(session_, options_, compute_, student_->layout());
       state = checkpoints_->load(shard);
-      if (state) return;
-      if (session_.is_root()) checkpoints_->remove_all();
-      const int64_t n = shard.size();
-      state.emplace();
-      Buffer<float> weights = shard.kept(projected_weights());
-      state->m = OpBuffer<float>(Buffer<float>::zeros(n));
-      state->v = OpBuffer<float>(Buffer<float>::zeros(n));
-      state->ema = OpBuffer<float>(Buffer<float>::copy_of(weights.data(), n));
-      state->weights = OpBuffer<float>(std::move(weights));
     });
-    if (session_.any(double(state->step) != session_.max(double(state->step))))
+    const double found = state ? double(state->step) : -1;
+    if (session_.any(found != session_.max(found)))
       throw CollectiveError(
           cat("the ranks found different checkpoints in ", output().string(),
               "/checkpoints; --output_dir must be on a file system that all of them share"));
+    if (!state) {
+      const WanWeights expert = options_.init == "random" ? WanWeights() : teacher_->main_expert(&session_);
+      session_.collectively([&] {
+        if (session_.is_root()) checkpoints_->remove_all();
+        const int64_t n = shard.size();
+        state.emplace();
+        Buffer<float> weights = shard.kept(projected_weights(expert));
+        state->m = OpBuffer<float>(Buffer<float>::zeros(n));
+        state->v = OpBuffer<float>(Buffer<float>::zeros(n));
+        state->ema = OpBuffer<float>(Buffer<float>::copy_of(weights.data(), n));
+        state->weights = OpBuffer<float>(std::move(weights));
+      });
+    }
     session_.collectively([&] {
       log_->start_at(state->step);
       if (!samples_ || !session_.is_root()) return;
@@ -258,7 +265,7 @@ class TrainJob {
     return std::move(*state);
   }
 
-  Buffer<float> projected_weights() {
+  Buffer<float> projected_weights(const WanWeights& expert) {
     // A few dozen points spread over the training samples.
     const std::vector<TrainingSample>& samples = dataset_->training();
     const int64_t size = teacher_->vae_config().z_dim * h_ * w_;
@@ -279,9 +286,9 @@ class TrainJob {
       texts.push_back(cache_->read_text(s.item));
     }
     for (const TextEmbedding& t : texts) calibration.texts.push_back(&t);
-    const Buffer<float> expert = teacher_->main_expert();
-    return initial_student(parse_init(options_.init), teacher_->transformer(), expert.data(), *student_,
-                           student_config_.projection_factor, calibration, options_.seed, compute_.host());
+    return initial_student(parse_init(options_.init), teacher_->transformer(), expert, *student_,
+                           student_config_.projection_factor, calibration, options_.seed, compute_.host(),
+                           &session_);
   }
 
   void train(TrainingState start) {

@@ -23,8 +23,8 @@ namespace wandistill::testing {
 /// at once), latents (prompt; they become NaN), denoising (after each step: its microseconds), decode (before
 /// each part of one), step (before one of training: its number), checkpoint (before one is written: its
 /// step), log (a line of metrics or events), sample (before one is read: its number in the cache), noise
-/// (before a re-noised sample is: the key of its noise), sum (bytes; the rank gets a wrong sum in a check of the
-/// all-reduce), clock (the rank's is 10 seconds fast).
+/// (before a re-noised sample is: the key of its noise), sum (bytes; the rank gets a wrong sum in a check of
+/// the all-reduce), clock (the rank's is 10 seconds fast).
 class Faults {
  public:
   /// In this process, in place of what was asked for before, until the destructor.

@@ -42,7 +42,7 @@ while IFS='|' read -r name subject filter expression; do
   fi
   caught=
   kinds=(plain asan tsan)
-  [ "${subject##*.}" = cu ] || kinds=(mpi)
+  case $subject in *.cu) ;; src/comm/*) kinds=(mpi) ;; *) kinds=(plain) ;; esac
   for kind in "${kinds[@]}"; do
     if ! make --no-print-directory -s "mutant-$kind" SUBJECT="$subject" MUTANT="$mutant" OUT="$folder/$kind" > "$folder/log" 2>&1; then
       caught='FAIL: does not compile'

@@ -209,7 +209,8 @@ TEST_CASE("plan: memory of A14B's stages") {
   CHECK(chosen_placement(in) == TeacherPlacement::kExpert);
   const int64_t encoder = 2 * (parameter_count(umt5_tensors(umt5_xxl())) - 256384LL * 4096);
   const StageMemory trajectories = memory(in, Stage::kTrajectories);
-  const int64_t decoder = trajectories.weights - encoder - 2 * 14'288'491'584;
+  const int64_t decoder = trajectories.weights - 2 * 14'288'491'584;
+  CHECK(memory(in, Stage::kText).weights == encoder + decoder);
   // One temporal tap of each convolution; biases and norms are 0.1 % of them.
   const int64_t m = 384 * 384;
   const int64_t convolutions = 16 * 16 + 9 * 16 * 384 + 40 * m + 54 * m + 9 * 384 * 192 + 9 * 192 * 384 +
@@ -223,7 +224,7 @@ TEST_CASE("plan: memory of A14B's stages") {
   const int64_t picture = 4 * 16 * 128 * 128;
   CHECK(trajectories.activations == passes + 16 * 5 * picture);
   // The student's start: one expert in float32 on the host.
-  CHECK(memory(in, Stage::kStart).host > 4 * 14'288'491'584);
+  CHECK(memory(in, Stage::kStart).shared == (4 + 4) * 14'288'491'584);
 
   PlanInput longer = in;
   longer.options.gradient_checkpointing = true;
@@ -322,14 +323,14 @@ TEST_CASE("plan: files of A14B's job") {
 }
 
 TEST_CASE("plan: memory of a run on the CPU") {
-  // On the CPU all is in float32, whatever the options say, and in the rank's own memory.
+  // On the CPU all is in float32, whatever the options say; the ranks of a node share the experts.
   const PlanInput in = a14b_job("cpu");
   CHECK(chosen_placement(in) == TeacherPlacement::kHost);
   const StageMemory trajectories = memory(in, Stage::kTrajectories);
   CHECK(trajectories.host == 0);
-  CHECK(trajectories.shared == 0);
-  CHECK(trajectories.weights > 8 * 14'288'491'584);
-  CHECK(memory(in, Stage::kStart).computing() > 12 * 14'288'491'584);
+  CHECK(trajectories.shared == 8 * 14'288'491'584);
+  CHECK(trajectories.weights < 1'000'000'000);
+  CHECK(memory(in, Stage::kStart).shared == trajectories.shared);
   CHECK(memory(in, Stage::kSaving).computing() ==
         memory(in, Stage::kTraining).computing() + 16 * ParameterLayout(in.student).total());
 }

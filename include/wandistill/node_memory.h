@@ -1,0 +1,43 @@
+// Memory that the ranks of a node have in common.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <exception>
+#include <string>
+
+#include "wandistill/buffer.h"
+#include "wandistill/session.h"
+
+namespace wandistill {
+
+/// An MPI-3 shared window; plain memory where a node has one rank. Movable, not copyable.
+class NodeMemory {
+ public:
+  NodeMemory() = default;
+  /// Uninitialised, 64-byte aligned. `what` it is for ("the teacher's experts"), in messages. Null session:
+  /// of a program of one process. Collective; CollectiveError if a node has too little memory, or too little
+  /// of it in /dev/shm, where windows of several ranks are.
+  NodeMemory(Session* session, int64_t bytes, const std::string& what);
+  NodeMemory(NodeMemory&& other) noexcept { *this = std::move(other); }
+  NodeMemory& operator=(NodeMemory&& other) noexcept;
+  /// Collective over the ranks of the node, unless an error unwinds the stack: then it stays until the
+  /// process ends.
+  ~NodeMemory();
+
+  char* data() { return data_; }
+  const char* data() const { return data_; }
+  int64_t size() const { return size_; }
+  /// To be called by the writer after writing, and by the reader, with a collective call between the two.
+  void sync() const;
+
+ private:
+  Buffer<char> own_;
+  MPI_Win window_ = MPI_WIN_NULL;
+  char* data_ = nullptr;
+  int64_t size_ = 0;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
+}  // namespace wandistill

@@ -1,0 +1,88 @@
+#include "wandistill/node_memory.h"
+
+#include <sys/mman.h>
+#include <sys/statvfs.h>
+
+#include <utility>
+
+#include "wandistill/error.h"
+#include "wandistill/memory.h"
+
+namespace wandistill {
+namespace {
+
+constexpr const char* kSharedFolder = "/dev/shm";  // where Open MPI has its windows
+
+std::string gigabytes(int64_t bytes) {
+  return cat(double(bytes / 10'000'000) / 100, " GB");
+}
+
+/// Pages of a window that does not fit are missed when they are first written to, by SIGBUS: so ask before.
+void check_room(const std::string& host, int64_t bytes, const std::string& what, bool shared) {
+  const int64_t memory = available_memory();
+  if (memory > 0 && bytes > memory)
+    fail(what, ": ", gigabytes(bytes), " are needed once per node, and ", host, " has ", gigabytes(memory),
+         " of free memory");
+  struct statvfs status;
+  if (!shared || ::statvfs(kSharedFolder, &status) != 0) return;
+  const int64_t room = int64_t(status.f_bavail) * int64_t(status.f_frsize);
+  if (bytes > room)
+    fail(what, ": ", gigabytes(bytes), " are needed once per node in ", kSharedFolder, ", which has ",
+         gigabytes(room), " free on ", host,
+         "; make it larger (mount -o remount,size=..., or --shm-size of a ",
+         "container), or start one rank per node");
+}
+
+}  // namespace
+
+NodeMemory::NodeMemory(Session* session, int64_t bytes, const std::string& what) : size_(bytes) {
+  const bool shared = session && session->local_size() > 1;
+  if (!session) {
+    check_room("this machine", bytes, what, false);
+  } else {
+    session->collectively([&] {
+      if (session->local_rank() == 0) check_room(session->host(), bytes, what, shared);
+    });
+  }
+  if (!shared) {
+    own_ = Buffer<char>(bytes);
+    data_ = own_.data();
+    ::madvise(data_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+    return;
+  }
+  MPI_Comm node;
+  WD_MPI(MPI_Comm_split_type(session->comm(), MPI_COMM_TYPE_SHARED, session->rank(), MPI_INFO_NULL, &node));
+  constexpr MPI_Aint kAlignment = 64;
+  MPI_Aint size = session->local_rank() == 0 ? static_cast<MPI_Aint>(bytes) + kAlignment : 0;
+  int unit = 0;
+  void* base = nullptr;
+  WD_MPI(MPI_Win_allocate_shared(size, 1, MPI_INFO_NULL, node, &base, &window_));
+  WD_MPI(MPI_Win_set_errhandler(window_, MPI_ERRORS_RETURN));
+  WD_MPI(MPI_Win_shared_query(window_, 0, &size, &unit, &base));
+  WD_MPI(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_));
+  WD_MPI(MPI_Comm_free(&node));
+  const auto address = reinterpret_cast<uintptr_t>(base);
+  // A window begins on a page, so every rank finds the same offset.
+  data_ = static_cast<char*>(base) + (kAlignment - address % kAlignment) % kAlignment;
+}
+
+NodeMemory& NodeMemory::operator=(NodeMemory&& other) noexcept {
+  std::swap(own_, other.own_);
+  std::swap(window_, other.window_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(exceptions_, other.exceptions_);
+  return *this;
+}
+
+NodeMemory::~NodeMemory() {
+  if (window_ == MPI_WIN_NULL || std::uncaught_exceptions() > exceptions_) return;
+  WD_MPI(MPI_Win_unlock_all(window_));
+  WD_MPI(MPI_Win_free(&window_));
+}
+
+void NodeMemory::sync() const {
+  if (window_ != MPI_WIN_NULL) WD_MPI(MPI_Win_sync(window_));
+}
+
+}  // namespace wandistill
