@@ -26,7 +26,8 @@ MPI_SRC   := $(sort $(wildcard tests/mpi/*.cpp))
 BENCH_SRC := $(sort $(wildcard bench/*.cpp))
 obj        = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 PROGRAMS  := $(BIN)/wandistill $(BIN)/golden_check
-TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests $(BIN)/wandistill_faults $(if $(NVTX),$(BIN)/nvtx_recorder.so)
+TESTS     := $(BIN)/unit_tests $(BIN)/mpi_tests $(BIN)/simt_tests $(BIN)/wandistill_faults \
+             $(BIN)/make_teacher $(BIN)/teacher_check $(if $(NVTX),$(BIN)/nvtx_recorder.so)
 GPU_BENCH := $(sort $(wildcard bench/gpu/*.cpp))
 PEER_BENCH := $(sort $(wildcard bench/peers/*.cpp))
 BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
@@ -36,7 +37,7 @@ WIDE_VECTORS := $(if $(filter x86_64,$(shell uname -m)),-mprefer-vector-width=51
 # Contraction to fused multiply-add is wanted in the fast kernels only; elsewhere rounding is as written.
 $(BUILD)/kernels/cpu/%.o: CXXFLAGS += -ffp-contract=fast $(WIDE_VECTORS)
 # g++ 12 takes the AVX-512 intrinsics in Eigen for uninitialised reads (https://gcc.gnu.org/PR105593).
-$(BUILD)/src/model/project%.o: CXXFLAGS += -Wno-maybe-uninitialized
+$(BUILD)/src/model/project%.o $(BUILD)/tests/teacher/float64.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 .PHONY: all tests benches force
 all: found $(PROGRAMS) ## say what was found and build the programs (CUDA=0: without CUDA)
@@ -76,6 +77,10 @@ $(BIN)/wandistill: $(BUILD)/src/cli/main.o $(BUILD)/libwandistill.a
 $(BIN)/wandistill_faults: $(BUILD)/src/cli/main.o $(FAULTS) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/golden_check: $(BUILD)/tests/golden/golden_check.o $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/make_teacher: $(BUILD)/tests/teacher/make_teacher.o $(BUILD)/libwandistill.a
+	$(program)
+$(BIN)/teacher_check: $(call obj,tests/teacher/teacher_check.cpp tests/teacher/float64.cpp) $(BUILD)/libwandistill.a
 	$(program)
 $(BIN)/nvtx_recorder.so: tests/nvtx/recorder.cpp $(BUILD)/flags
 	@mkdir -p $(@D)

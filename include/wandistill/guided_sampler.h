@@ -23,8 +23,8 @@ namespace wandistill {
 /// is at least boundary_ratio * 1000, the low-noise expert below.
 struct GuidedModel {
   const WanTransformer* transformer = nullptr;
-  WanWeights high_noise;
-  WanWeights low_noise;              // null: the first expert does it all
+  WanWeights high_noise = {};
+  WanWeights low_noise = {};         // null: the first expert does it all
   const Compute* compute = nullptr;  // where the transformer works; null: where its caller does
   double boundary_ratio = 0;
   double guidance = 1, guidance_2 = 1;      // of the high- and low-noise expert; on if `guidance` > 1

@@ -1,3 +1,4 @@
+#include "src/plan/plan_parts.h"
 #include "wandistill/plan.h"
 
 namespace wandistill {
@@ -48,7 +49,8 @@ Json plan_json(const Plan& plan) {
                               {"activations", s.activations},
                               {"reserve", plan.input.machine.on_gpu() ? kGpuReserve : kProgramBytes},
                               {"host_of_rank", s.host},
-                              {"host_of_node", s.shared}});
+                              {"host_of_node", s.shared},
+                              {"node_in_all", node_bytes(plan.input, s)}});
   json["placements"] = Json::array();
   for (const PlacementPlan& p : plan.placements)
     json["placements"].push_back({{"placement", teacher_placement_name(p.placement)},

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# A teacher of widths between the embedded one's and a real one's, with random weights: one forward pass against float64,
+# memory as planned, and shared by the ranks of a node. tests/long/teacher.sh has the real widths.
+source "$(dirname "$0")/../lib.sh"
+source tests/teacher.sh
+
+check "a random teacher, 12 heads of 128" make_random_teacher random 12 128 4096 768 1536
+check "... in several files" test "$(find "$work/random/transformer" -name '*.safetensors' | wc -l)" -ge 2
+check "... forward passes agree with float64" bin/teacher_check "$work/random" 128
+sed 's/^/      /' "$work/check.log"
+peak=$(node_peak fill_cache 1 random 512 one) plan=$(planned 1 random 512)
+check "memory of one rank at 512 pixels, $peak MB, is the planned $plan MB within 10 %" within 10 "$peak" "$plan"
+alone=$(node_peak fill_cache 1 random 64 alone) both=$(node_peak fill_cache 2 random 64 both)
+check "a second rank adds $((both - alone)) MB to $alone MB: less than 15 %" test $((100 * both)) -lt $((115 * alone))
+check "... and says what was read" grep -q "experts: mapped from its files, computed on the CPU; read .* GB/s" "$work/node.log"
+finish

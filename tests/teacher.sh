@@ -1,0 +1,45 @@
+# To be sourced behind lib.sh by the scripts that make a teacher of some size with random weights.
+#
+# make_random_teacher NAME HEADS HEAD_DIM FFN TEXT_DIM TEXT_FFN: one block per expert and one layer of text encoder, into
+# $work/NAME; and $work/NAME.json, a student for it.
+make_random_teacher() {
+  bin/make_teacher $teacher "$work/$1" transformer.num_attention_heads="$2" transformer.attention_head_dim="$3" \
+    transformer.ffn_dim="$4" transformer.text_dim="$5" transformer.num_layers=1 transformer.rope_max_seq_len=1024 \
+    text_encoder.d_model="$5" text_encoder.num_heads=$(($5 / 64)) text_encoder.d_kv=64 text_encoder.d_ff="$6" \
+    text_encoder.num_layers=1 &&
+    sed "s/\"text_encoder_output_dim\": *[0-9]*/\"text_encoder_output_dim\": $5/" data/student_tiny.json > "$work/$1.json"
+}
+
+# node_peak COMMAND...: MB that its processes named wandistill have at most together, shared pages counted once.
+node_peak() {
+  "$@" > "$work/node.log" 2>&1 &
+  local job=$! peak=0 now
+  while kill -0 $job 2> /dev/null; do
+    now=$(for pid in $(pgrep -x wandistill); do cat "/proc/$pid/smaps_rollup" 2> /dev/null; done |
+      awk '/^Pss:/ { kb += $2 } END { printf "%d", kb / 1000 }')
+    ((now > peak)) && peak=$now
+    sleep 0.02
+  done
+  wait $job || { tail -n 5 "$work/node.log" >&2; return 1; }
+  echo "$peak"
+}
+
+# fill_cache RANKS NAME PIXELS CACHE: a command line for the cache of RANKS prompts.
+fill_cache() {
+  run_ranks "$1" "$program" cache --teacher_path "$work/$2" --image_size "$3" --cache_dir "$work/$4" \
+    --data_path "$(prompts "$1")" --teacher_steps 4 --teacher_batch 1
+}
+
+# planned RANKS NAME PIXELS: MB of a node while the cache is filled, as `plan` has it.
+planned() {
+  local stage
+  "$program" plan --card cpu --teacher_path "$work/$2" --student_config "$work/$2.json" --image_size "$3" \
+    --data_path "$(prompts "$1")" --teacher_steps 4 --teacher_batch 1 --world_size "$1" --threads 1 \
+    --json "$work/plan.json" > "$work/plan.log" || return 1
+  for stage in textencoding teachertrajectories; do
+    tr -d ' \n' < "$work/plan.json" | grep -o "{[^{}]*\"$stage\"[^{}]*}" | sed -E 's/.*"node_in_all":([0-9]+).*/\1/'
+  done | sort -n | awk 'END { printf "%d\n", $1 / 1e6 }'
+}
+
+# within PERCENT A B: A differs from B by so much at most.
+within() { awk -v p="$1" -v a="$2" -v b="$3" 'BEGIN { exit !(a > 0 && b > 0 && a / b < 1 + p / 100 && b / a < 1 + p / 100) }'; }
