@@ -41,5 +41,16 @@ planned() {
   done | sort -n | awk 'END { printf "%d\n", $1 / 1e6 }'
 }
 
+# as_planned NAME PIXELS: what one rank takes beyond what it takes with the embedded teacher (the program with its libraries is
+# not a question of the plan) is as planned, within 10 %.
+as_planned() {
+  ln -sfn "$PWD/$teacher" "$work/tiny" && cp data/student_tiny.json "$work/tiny.json"
+  local base planned_base peak plan
+  base=$(node_peak fill_cache 1 tiny 64 tiny_cache) planned_base=$(planned 1 tiny 64)
+  peak=$(node_peak fill_cache 1 "$1" "$2" "$1_cache") plan=$(planned 1 "$1" "$2")
+  peak=$((peak - base)) plan=$((plan - planned_base))
+  check "memory of one rank at $2 pixels, $peak MB, is the planned $plan MB within 10 %" within 10 "$peak" "$plan"
+}
+
 # within PERCENT A B: A differs from B by so much at most.
 within() { awk -v p="$1" -v a="$2" -v b="$3" 'BEGIN { exit !(a > 0 && b > 0 && a / b < 1 + p / 100 && b / a < 1 + p / 100) }'; }

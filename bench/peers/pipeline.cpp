@@ -60,13 +60,18 @@ class DdimSampling : public Subject {
   DdimSampling(const std::filesystem::path& model, const Inputs& inputs, const Queue& queue)
       : compute_(queue),
         pipeline_(model.string(), compute_),
-        negative_(pipeline_.encode("")),
+        negative_(load(pipeline_).encode("")),
         velocity_(pipeline_.guided(4, 3, &negative_)),
         shape_(inputs.shape("noise")),
         noise_(inputs.read("noise")),
         latents_(size_t(noise_.size())) {
     for (const float byte : inputs.read("prompt")) prompt_.push_back(char(int(byte)));
     tokens_ = pipeline_.encode(prompt_).tokens;
+  }
+  static Pipeline& load(Pipeline& pipeline) {
+    pipeline.load_text_encoder(nullptr);
+    pipeline.load_experts(nullptr, TeacherPlacement::kAuto, 0);
+    return pipeline;
   }
   void run() override {
     const TextEmbedding text = pipeline_.encode(prompt_);

@@ -12,7 +12,8 @@
 
 namespace wandistill {
 
-/// An MPI-3 shared window; plain memory where a node has one rank. Movable, not copyable.
+/// An MPI-3 shared window; plain memory where a node has one rank, or where MPI offers no such windows: then
+/// every rank has its own. Movable, not copyable.
 class NodeMemory {
  public:
   NodeMemory() = default;
@@ -29,14 +30,20 @@ class NodeMemory {
   char* data() { return data_; }
   const char* data() const { return data_; }
   int64_t size() const { return size_; }
+  /// The ranks that have it in common, and which of them this one is.
+  int ranks() const { return ranks_; }
+  int rank() const { return rank_; }
   /// To be called by the writer after writing, and by the reader, with a collective call between the two.
   void sync() const;
 
  private:
+  bool share(Session& session);
+
   Buffer<char> own_;
   MPI_Win window_ = MPI_WIN_NULL;
   char* data_ = nullptr;
   int64_t size_ = 0;
+  int ranks_ = 1, rank_ = 0;
   int exceptions_ = std::uncaught_exceptions();
 };
 

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 
+#include <cstdio>
 #include <utility>
 
 #include "wandistill/error.h"
@@ -14,7 +15,9 @@ namespace {
 constexpr const char* kSharedFolder = "/dev/shm";  // where Open MPI has its windows
 
 std::string gigabytes(int64_t bytes) {
-  return cat(double(bytes / 10'000'000) / 100, " GB");
+  char text[40];
+  std::snprintf(text, sizeof text, "%.2f GB", double(bytes) / 1e9);
+  return text;
 }
 
 /// Pages of a window that does not fit are missed when they are first written to, by SIGBUS: so ask before.
@@ -44,19 +47,27 @@ NodeMemory::NodeMemory(Session* session, int64_t bytes, const std::string& what)
       if (session->local_rank() == 0) check_room(session->host(), bytes, what, shared);
     });
   }
-  if (!shared) {
-    own_ = Buffer<char>(bytes);
-    data_ = own_.data();
-    ::madvise(data_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-    return;
-  }
+  if (shared && share(*session)) return;
+  const auto allocate = [&] { own_ = Buffer<char>(bytes); };
+  session ? session->collectively(allocate) : allocate();
+  data_ = own_.data();
+  ::madvise(data_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+}
+
+/// False on every rank if there are no shared windows.
+bool NodeMemory::share(Session& session) {
   MPI_Comm node;
-  WD_MPI(MPI_Comm_split_type(session->comm(), MPI_COMM_TYPE_SHARED, session->rank(), MPI_INFO_NULL, &node));
+  WD_MPI(MPI_Comm_split_type(session.comm(), MPI_COMM_TYPE_SHARED, session.rank(), MPI_INFO_NULL, &node));
   constexpr MPI_Aint kAlignment = 64;
-  MPI_Aint size = session->local_rank() == 0 ? static_cast<MPI_Aint>(bytes) + kAlignment : 0;
+  MPI_Aint size = session.local_rank() == 0 ? static_cast<MPI_Aint>(size_) + kAlignment : 0;
   int unit = 0;
   void* base = nullptr;
-  WD_MPI(MPI_Win_allocate_shared(size, 1, MPI_INFO_NULL, node, &base, &window_));
+  const bool made = MPI_Win_allocate_shared(size, 1, MPI_INFO_NULL, node, &base, &window_) == MPI_SUCCESS;
+  if (session.any(!made)) {  // a window that some have is left: to free it takes all of them
+    window_ = MPI_WIN_NULL;
+    WD_MPI(MPI_Comm_free(&node));
+    return false;
+  }
   WD_MPI(MPI_Win_set_errhandler(window_, MPI_ERRORS_RETURN));
   WD_MPI(MPI_Win_shared_query(window_, 0, &size, &unit, &base));
   WD_MPI(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_));
@@ -64,6 +75,9 @@ NodeMemory::NodeMemory(Session* session, int64_t bytes, const std::string& what)
   const auto address = reinterpret_cast<uintptr_t>(base);
   // A window begins on a page, so every rank finds the same offset.
   data_ = static_cast<char*>(base) + (kAlignment - address % kAlignment) % kAlignment;
+  ranks_ = session.local_size();
+  rank_ = session.local_rank();
+  return true;
 }
 
 NodeMemory& NodeMemory::operator=(NodeMemory&& other) noexcept {
@@ -71,6 +85,8 @@ NodeMemory& NodeMemory::operator=(NodeMemory&& other) noexcept {
   std::swap(window_, other.window_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(ranks_, other.ranks_);
+  std::swap(rank_, other.rank_);
   std::swap(exceptions_, other.exceptions_);
   return *this;
 }

@@ -24,21 +24,21 @@ void collectively(Session* session, const std::function<void()>& work) {
 }
 
 /// The part of a rank of so many: neighbours in the files, by bytes.
-std::vector<TensorPiece> own_part(std::vector<TensorPiece> pieces, const Session* session) {
+std::vector<TensorPiece> own_part(std::vector<TensorPiece> pieces, int rank, int ranks) {
   std::sort(pieces.begin(), pieces.end(), [](const TensorPiece& a, const TensorPiece& b) {
     const auto place = [](const TensorPiece& p) {
       return std::tuple(std::cref(p.tensor->file), p.tensor->begin, p.first);
     };
     return place(a) < place(b);
   });
-  if (!session || session->local_size() == 1) return pieces;
+  if (ranks == 1) return pieces;
   int64_t total = 0, before = 0;
   const auto bytes = [](const TensorPiece& piece) { return piece.count * dtype_size(piece.tensor->dtype); };
   for (const TensorPiece& piece : pieces) total += bytes(piece);
   std::erase_if(pieces, [&](const TensorPiece& piece) {
-    const int64_t reader = before * session->local_size() / std::max<int64_t>(1, total);
+    const int64_t reader = before * ranks / std::max<int64_t>(1, total);
     before += bytes(piece);
-    return reader != session->local_rank();
+    return reader != rank;
   });
   return pieces;
 }
@@ -87,7 +87,8 @@ void ComponentWeights::warm(Session* session, int threads) {
       pieces.push_back({tensor, first, std::min(kPieceElements, count - first), nullptr});
   }
   if (bytes > available_memory()) return;
-  pieces = own_part(std::move(pieces), session);
+  pieces =
+      own_part(std::move(pieces), session ? session->local_rank() : 0, session ? session->local_size() : 1);
   collectively(session, [&] { figures_.bytes += read_tensors<float>(pieces, std::max(threads, kReaders)); });
 }
 
@@ -113,7 +114,7 @@ void ComponentWeights::load(Session* session, const Compute& compute, Place plac
         pieces.push_back({tensors_[i], first, std::min(kPieceElements, last - first),
                           to + offsets_[i] + first * size - begin});
     }
-    pieces = own_part(std::move(pieces), session);
+    pieces = own_part(std::move(pieces), memory.rank(), memory.ranks());
     collectively(session, [&] {
       figures_.bytes += read_tensors<T>(pieces, threads);
       memory.sync();

@@ -1,7 +1,7 @@
 // Writes a teacher of any widths with random weights, as float32 in several files: make_teacher TEMPLATE OUT
 // KEY=VALUE ... Keys are those of the configs, "transformer.num_attention_heads" or "text_encoder.d_model";
 // what is not named is the template's, and so are tokenizer, VAE and scheduler. Memory: one file, which has
-// one tensor or several of 256 MiB together at most.
+// one tensor or several of 64 MiB together at most.
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int64_t kFileBytes = int64_t{256} << 20;
+constexpr int64_t kFileBytes = int64_t{64} << 20;
 
 /// Values that keep activations of any width at a size of about 1: matrices have 1 / sqrt(inputs), norms are
 /// near 1, biases and tables small.
