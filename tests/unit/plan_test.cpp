@@ -205,7 +205,7 @@ TEST_CASE("plan: where A14B's experts are, and the bytes of it") {
 
 TEST_CASE("plan: memory of A14B's stages") {
   PlanInput in = a14b_job("h100");
-  in.options.teacher_batch = 16;
+  in.options.cache.teacher_batch = 16;
   CHECK(chosen_placement(in) == TeacherPlacement::kExpert);
   const int64_t encoder = 2 * (parameter_count(umt5_tensors(umt5_xxl())) - 256384LL * 4096);
   const StageMemory trajectories = memory(in, Stage::kTrajectories);
