@@ -265,7 +265,7 @@ TEST_CASE("plan: what does not fit fits with the options that are named") {
 
   // A node's memory, which options do not make smaller.
   in.machine.world_size = in.machine.ranks_per_node = 8;
-  in.machine.host_bytes = int64_t(300e9);
+  in.machine.host_bytes = int64_t(100e9);
   plan = make_plan(in);
   REQUIRE(plan.misfits.size() == 1);
   CHECK(plan.misfits[0].where == "a node's memory");
@@ -278,10 +278,11 @@ TEST_CASE("plan: what does not fit fits with the options that are named") {
 
   // A card on which auto leaves the experts to the CPU.
   in = a14b_job("rtx4090");
+  in.options.cache.teacher_batch = 32;
   plan = make_plan(in);
   CHECK(plan.placement == TeacherPlacement::kHost);
-  CHECK(plan.faster_placement == "--teacher_batch 4");
-  in.options.cache.teacher_batch = 4;
+  CHECK(plan.faster_placement == "--teacher_batch 8");
+  in.options.cache.teacher_batch = 8;
   plan = make_plan(in);
   CHECK(plan.placement == TeacherPlacement::kStream);
   CHECK(plan.faster_placement.empty());
