@@ -12,8 +12,8 @@
 
 namespace wandistill {
 
-/// An MPI-3 shared window; plain memory where a node has one rank, or where MPI offers no such windows: then
-/// every rank has its own. Movable, not copyable.
+/// An MPI-3 shared window; plain memory, every rank's own, where no node has several ranks, MPI offers no
+/// such windows, or the limit of file sizes (ulimit -f) forbids them. Movable, not copyable.
 class NodeMemory {
  public:
   NodeMemory() = default;

@@ -1,6 +1,7 @@
 #include "wandistill/node_memory.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 
 #include <cstdio>
@@ -36,10 +37,19 @@ void check_room(const std::string& host, int64_t bytes, const std::string& what,
          "container), or start one rank per node");
 }
 
+/// A window is a file for the system: with a smaller limit Open MPI fails on one rank, and waits on the
+/// others.
+bool exceeds_file_limit(int64_t bytes) {
+  struct rlimit limit;
+  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+         rlim_t(bytes) + 4096 > limit.rlim_cur;
+}
+
 }  // namespace
 
 NodeMemory::NodeMemory(Session* session, int64_t bytes, const std::string& what) : size_(bytes) {
-  const bool shared = session && session->local_size() > 1;
+  const bool shared =
+      session && session->any(session->local_size() > 1) && !session->any(exceeds_file_limit(bytes));
   if (!session) {
     check_room("this machine", bytes, what, false);
   } else {
