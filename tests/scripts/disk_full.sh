@@ -108,7 +108,8 @@ check "... in events.jsonl" grep -q '"event":"missing_pictures"' "$work/pictures
 check "... the student is there" test -e "$work/pictures/student/transformer/diffusion_pytorch_model.safetensors"
 check "... there are pictures, all whole" whole_pictures "$disk"
 nothing_left
-rm -r "$work/pictures"
+rm -r "$work/pictures" "$disk"/*.png
+fill 16
 check "with --strict_samples every rank ends with 3" ends 3 pictures train --config "$base" \
   --output_dir "$work/pictures" "${options[@]}" "${pictures[@]}" --strict_samples
 nothing_left
