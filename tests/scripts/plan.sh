@@ -38,7 +38,7 @@ also "says the limit" "prompt_tokens.*512"
 says "a size that does not fit" 1 1 plan --image_size 100
 also "names the key" "image_size.*multiple of 16"
 says "a GPU's memory for a CPU" 1 1 plan --card cpu --gpu_memory 10
-says "too little memory" 0 1 plan --gpu_memory 1.09
+says "too little memory" 0 1 plan --gpu_memory 1.07
 also "what would help" "DOES NOT FIT into a rank's GPU: training"
 also "an option" "What would fit: --student_dtype bfloat16|What would fit: --micro_batch"
 
