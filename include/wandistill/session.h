@@ -140,7 +140,8 @@ int run_session(int argc, char** argv, const std::function<int(Session&)>& job);
 
 /// While it lives, SIGTERM and SIGUSR1 do not end the process but raise a flag that the job reads once per
 /// step: session.any(stop.requested()) stops every rank at the same step. A second signal, a second or more
-/// after the first, ends the process at once (exit code 128 + signal). One at a time.
+/// after the first, ends the process at once (exit code 128 + signal). Afterwards SIGUSR1 is ignored, so that
+/// one that comes when the work is done changes nothing. One at a time.
 class StopSignals {
  public:
   StopSignals();

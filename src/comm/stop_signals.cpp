@@ -84,6 +84,8 @@ StopSignals::~StopSignals() {
   while (sigtimedwait(&signals, nullptr, &at_once) > 0) {
   }
   sigaction(SIGTERM, &old_term_, nullptr);
+  // USR1 asks to save what there is; that comes too late now, and must not make a failure of what is done.
+  if (old_usr1_.sa_handler == SIG_DFL) old_usr1_.sa_handler = SIG_IGN;
   sigaction(SIGUSR1, &old_usr1_, nullptr);
   pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
 }

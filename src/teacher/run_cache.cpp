@@ -26,6 +26,7 @@ int run_cache(Session& session, const FillOptions& options) {
   int64_t height = options.height, width = options.width;
   uint64_t fingerprint = 0;
   session.collectively([&] {
+    teacher_placement_of(options.cache.placement);  // do the options agree?
     teacher.emplace(options.teacher.teacher_path, compute,
                     parse_teacher_dtype(options.teacher.teacher_dtype));
     if (height == 0) {

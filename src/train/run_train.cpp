@@ -107,6 +107,7 @@ class TrainJob {
 
   /// Everything that can be wrong with the inputs is found here, before any work.
   void open() {
+    teacher_placement_of(options_.cache.placement);  // do the options agree?
     teacher_.emplace(options_.teacher.teacher_path, compute_,
                      parse_teacher_dtype(options_.teacher.teacher_dtype));
     student_config_ = StudentConfig::load(options_.student_config);

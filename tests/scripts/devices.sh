@@ -63,4 +63,19 @@ if [ ! -e /dev/nvidiactl ]; then
     "! '$program' sample --model $teacher --prompt x --out '$work/none' --device cuda > '$work/cuda.log' 2>&1 &&
       grep -q 'GPU\|CUDA' '$work/cuda.log'"
 fi
+# The experts in every place that they can have on a device: the same trajectories.
+placed() {
+  run_ranks 1 "$program" cache --device simt --image_size 32 --cache_dir "$work/$1" --data_path "$(prompts 2)" --teacher_steps 4 \
+    --teacher_batch 1 --teacher_placement "$1" > "$work/$1.log" 2>&1
+}
+check "trajectories with --teacher_placement resident" placed resident
+for placement in expert stream; do
+  check "trajectories with --teacher_placement $placement" placed $placement
+  for values in latents velocity x0; do
+    check "... $values as with resident experts" \
+      h5diff "$work/resident/shard_rank_0_0000.h5" "$work/$placement/shard_rank_0_0000.h5" $values
+  done
+done
+check "... streamed" grep -q "block by block to the GPU" "$work/stream.log"
+check "two placements are an error" not "$program" cache --cache_dir "$work/none" --teacher_placement expert --teacher_on_cpu
 finish

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <thread>
 
 #include "tests/unit/op_compare.h"
@@ -39,6 +40,12 @@ TEST_CASE("stop signals: seen, and harmless to the products that they interrupt"
   storm.join();
   CHECK(wrong == 0);
   CHECK(stop.requested());
+}
+
+TEST_CASE("stop signals: USR1 after the work is done changes nothing") {
+  { const StopSignals stop; }
+  std::raise(SIGUSR1);
+  std::signal(SIGUSR1, SIG_DFL);
 }
 
 }  // namespace
