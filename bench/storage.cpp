@@ -84,7 +84,7 @@ void checkpoint(Report& report, const Queue& queue, const std::string& name, con
   };
   const std::array<const float*, 4> sections = {values.data(), values.data(), values.data(), values.data()};
   row("checkpoint write", [&] { save_checkpoint(file, layout, {}, sections, identity, ""); });
-  row("checkpoint read", [&] { load_checkpoint(file, layout, identity); });
+  row("checkpoint read", [&] { load_checkpoint(file, layout, identity, Shard::whole(layout.total())); });
 }
 
 void run() {
