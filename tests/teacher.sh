@@ -27,14 +27,14 @@ node_peak() {
 # fill_cache RANKS NAME PIXELS CACHE: a command line for the cache of RANKS prompts.
 fill_cache() {
   run_ranks "$1" "$program" cache --teacher_path "$work/$2" --image_size "$3" --cache_dir "$work/$4" \
-    --data_path "$(prompts "$1")" --teacher_steps 4 --teacher_batch 1
+    --data_path "$(prompts "$1")" --teacher_steps 2 --teacher_batch 1
 }
 
 # planned RANKS NAME PIXELS: MB of a node while the cache is filled, as `plan` has it.
 planned() {
   local stage
   "$program" plan --card cpu --teacher_path "$work/$2" --student_config "$work/$2.json" --image_size "$3" \
-    --data_path "$(prompts "$1")" --teacher_steps 4 --teacher_batch 1 --world_size "$1" --threads 1 \
+    --data_path "$(prompts "$1")" --teacher_steps 2 --teacher_batch 1 --world_size "$1" --threads 1 \
     --json "$work/plan.json" > "$work/plan.log" || return 1
   for stage in textencoding teachertrajectories; do
     tr -d ' \n' < "$work/plan.json" | grep -o "{[^{}]*\"$stage\"[^{}]*}" | sed -E 's/.*"node_in_all":([0-9]+).*/\1/'
