@@ -33,13 +33,13 @@ class TeacherBench {
     const Compute host(Queue{bench_threads()});
     peak_ = device_.device() ? 0 : matmul_ceiling(report_, Queue(host));
     if (!device_.device()) {
-      loading("mapped, computed on the CPU", host, TeacherPlacement::kHost);
+      loading(host, TeacherPlacement::kHost);
       forward("forward", host, TeacherPlacement::kHost);
       return;
     }
     const Compute& compute = device_.compute();
-    loading("to the GPU", compute, TeacherPlacement::kResident);
-    loading("to the node's memory", compute, TeacherPlacement::kExpert);
+    loading(compute, TeacherPlacement::kResident);
+    loading(compute, TeacherPlacement::kExpert);
     const double resident = forward("forward, resident", compute, TeacherPlacement::kResident);
     const double streamed = forward("forward, streamed", compute, TeacherPlacement::kStream);
     std::printf("streamed / resident: %.3f\n", streamed / resident);
@@ -50,11 +50,12 @@ class TeacherBench {
     return load_experts(nullptr, folders_, pipeline_.transformer().layout(), compute, dtype_, placement);
   }
 
-  void loading(const std::string& shape, const Compute& compute, TeacherPlacement placement) {
+  void loading(const Compute& compute, TeacherPlacement placement) {
     double gigabytes = 0;
+    const std::string where = load(compute, placement)->where;
     const Timing time =
         measure([&] { gigabytes = double(load(compute, placement)->figures.bytes) / 1e9; }, kSeconds);
-    report_.add({.name = "read experts", .shape = shape, .time = time, .work = gigabytes, .unit = "GB/s"});
+    report_.add({.name = "read experts", .shape = where, .time = time, .work = gigabytes, .unit = "GB/s"});
   }
 
   /// The median.

@@ -35,7 +35,6 @@ class ComponentWeights {
                    const std::vector<TensorSpec>& tensors, const Compute& compute, Dtype dtype, Place place,
                    const std::string& what);
 
-  bool empty() const { return offsets_.empty(); }
   /// The values of a tensor (an index into `tensors`), of the ops' element type.
   const void* at(size_t tensor) const;
   /// All of them one after the other; null where they are mapped.

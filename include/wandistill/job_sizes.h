@@ -5,8 +5,6 @@
 
 namespace wandistill {
 
-/// Bytes of trajectories from which on a shard of the teacher cache is written.
-inline constexpr int64_t kShardBytes = int64_t{256} << 20;
 /// Points of trajectories that the student's start is measured on.
 inline constexpr int64_t kCalibrationPoints = 64;
 /// Prompts of the data that are drawn where --sample_prompts names none.

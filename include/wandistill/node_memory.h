@@ -29,7 +29,6 @@ class NodeMemory {
 
   char* data() { return data_; }
   const char* data() const { return data_; }
-  int64_t size() const { return size_; }
   /// The ranks that have it in common, and which of them this one is.
   int ranks() const { return ranks_; }
   int rank() const { return rank_; }

@@ -13,6 +13,7 @@
 
 #include "wandistill/error.h"
 #include "wandistill/file.h"
+#include "wandistill/half.h"
 #include "wandistill/suggest.h"
 
 namespace wandistill {
@@ -44,18 +45,6 @@ constexpr DTypeRow kDTypes[] = {
 
 const DTypeRow& row_of(DType dtype) {
   return *std::find_if(std::begin(kDTypes), std::end(kDTypes), [&](auto& row) { return row.dtype == dtype; });
-}
-
-float half_to_float(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t exponent = (half >> 10) & 0x1f, mantissa = half & 0x3ff;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  const uint32_t wide =
-      exponent == 31 ? 255 : exponent + 112;  // infinity and NaN keep their all-ones exponent
-  return std::bit_cast<float>(sign | wide << 23 | mantissa << 13);
 }
 
 /// out[i] = convert(element i of a possibly unaligned array of From).
@@ -287,11 +276,10 @@ void SafetensorsFolder::convert(const std::string& name, const TensorInfo& tenso
       convert_all<double>(from, count, out, [](double x) { return static_cast<float>(x); });
       break;
     case DType::F16:
-      convert_all<uint16_t>(from, count, out, half_to_float);
+      convert_all<fp16>(from, count, out, [](fp16 x) { return to_float(x); });
       break;
     case DType::BF16:
-      convert_all<uint16_t>(from, count, out,
-                            [](uint16_t x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); });
+      convert_all<bf16>(from, count, out, [](bf16 x) { return to_float(x); });
       break;
     default:
       fail(tensor.file.string(), ": tensor '", name, "': expected F32, F16, BF16 or F64, found ",

@@ -75,7 +75,7 @@ class Memory {
     const int64_t latents = (2 * passes + 1) * B * picture_ * kFloat;
     // One shard's trajectories; its buffers double as they grow, so as much again is free in between.
     const int64_t per_trajectory = (2 * o_.teacher.teacher_steps + 1) * picture_ * kFloat;
-    const int64_t in_shard = std::max<int64_t>(1, kShardBytes / per_trajectory);
+    const int64_t in_shard = std::max<int64_t>(1, (o_.cache.shard_mb << 20) / per_trajectory);
     const int64_t own =
         (in_.trajectories() + in_.machine.world_size - 1) / std::max<int64_t>(1, in_.machine.world_size);
     const int64_t shard = 2 * per_trajectory * std::min(own, (in_shard + B - 1) / B * B);
