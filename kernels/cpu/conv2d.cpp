@@ -104,33 +104,41 @@ Buffer<float> pack(const Conv2dShape& s, const Plan& plan, const float* weight, 
 }
 
 /// Input rows [row0 - pad, row0 + rows + pad) and the columns likewise, zeros outside the picture. With gamma
-/// each passes through norm and SiLU; scales [tile_pixels()]: scratch for that.
+/// each passes through norm and SiLU; scales [plan.cols + 2 pad]: scratch for that.
 void gather(const Conv2dShape& s, const Plan& plan, const float* x, const float* gamma, int64_t row0,
             int64_t rows, int64_t col0, int64_t cols, float* scales, float* tile) {
   const int64_t pitch = plan.cols + 2 * plan.pad, height = plan.rows + 2 * plan.pad;
-  for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
-    const int64_t c0 = chunk * kChunk, used = std::min(kChunk, s.c_in - c0);
-    for (int64_t r = 0; r < rows + 2 * plan.pad; ++r) {
+  const int64_t width = cols + 2 * plan.pad;
+  // Of these columns, those inside the picture.
+  const int64_t inside = std::max<int64_t>(0, plan.pad - col0);
+  const int64_t count = std::min(width, s.width - col0 + plan.pad) - inside;
+  for (int64_t r = 0; r < rows + 2 * plan.pad; ++r) {
+    const int64_t row = row0 + r - plan.pad;
+    const bool outside = row < 0 || row >= s.height;
+    const float* from = x + (row * s.width + col0 + inside - plan.pad) * s.c_in;
+    if (gamma && !outside) pixel_scales(count, s.c_in, from, scales);
+    for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
       float* to = tile + (chunk * height + r) * pitch * kChunk;
-      const int64_t row = row0 + r - plan.pad;
-      for (int64_t p = 0; p < cols + 2 * plan.pad; ++p, to += kChunk) {
-        const int64_t col = col0 + p - plan.pad;
-        if (row < 0 || row >= s.height || col < 0 || col >= s.width) {
-          std::memset(to, 0, kChunk * sizeof(float));
-          continue;
-        }
-        const float* pixel = x + (row * s.width + col) * s.c_in;
-        if (gamma) {
-          float& scale = scales[r * pitch + p];
-          if (chunk == 0) scale = pixel_scale(s.c_in, pixel);
-          scale_pixel(used, pixel + c0, scale, gamma + c0, true, to);
-          std::fill_n(to + used, kChunk - used, 0.0f);
-        } else if (used == kChunk) {
-          std::memcpy(to, pixel + c0, kChunk * sizeof(float));
-        } else {
-          std::fill_n(std::copy_n(pixel + c0, used, to), kChunk - used, 0.0f);
+      if (outside) {
+        std::fill_n(to, width * kChunk, 0.0f);
+        continue;
+      }
+      const int64_t c0 = chunk * kChunk, used = std::min(kChunk, s.c_in - c0);
+      std::fill_n(to, inside * kChunk, 0.0f);
+      to += inside * kChunk;
+      if (gamma) {
+        scale_pixels(count, used, from + c0, s.c_in, scales, gamma + c0, true, to, kChunk);
+      } else {
+        for (int64_t p = 0; p < count; ++p) {
+          if (used == kChunk)
+            std::memcpy(to + p * kChunk, from + p * s.c_in + c0, kChunk * sizeof(float));
+          else
+            std::copy_n(from + p * s.c_in + c0, used, to + p * kChunk);
         }
       }
+      if (used < kChunk)
+        for (int64_t p = 0; p < count; ++p) std::fill_n(to + p * kChunk + used, kChunk - used, 0.0f);
+      std::fill_n(to + count * kChunk, (width - inside - count) * kChunk, 0.0f);
     }
   }
 }
@@ -200,7 +208,7 @@ void convolve_row(const RowJob& job, int64_t pixels) {
 int64_t conv2d_scratch_bytes(const Conv2dShape& shape, int threads) {
   const Plan plan(shape);
   return (plan.phases * plan.phase_floats() + plan.packed_outs +
-          threads * (plan.tile_floats() + plan.tile_pixels())) *
+          threads * (plan.tile_floats() + plan.cols + 2 * plan.pad)) *
          static_cast<int64_t>(sizeof(float));
 }
 
@@ -219,7 +227,7 @@ void conv2d_forward(const Conv2dShape& shape, const float* x, const float* gamma
   parallel_for(queue, tiles_down * tiles_across, [&](int64_t task) {
     const int64_t row0 = task / tiles_across * plan.rows, rows = std::min(plan.rows, shape.height - row0);
     const int64_t col0 = task % tiles_across * plan.cols, cols = std::min(plan.cols, shape.width - col0);
-    Buffer<float> tile(plan.tile_floats()), scales(plan.tile_pixels());
+    Buffer<float> tile(plan.tile_floats()), scales(plan.cols + 2 * plan.pad);
     gather(shape, plan, x, gamma, row0, rows, col0, cols, scales.data(), tile.data());
     for (int64_t phase = 0; phase < plan.phases; ++phase) {
       const int64_t down = phase / 2, right = phase % 2;  // output parity: where in the tile its taps begin

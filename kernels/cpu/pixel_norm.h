@@ -6,10 +6,11 @@
 
 namespace wandistill::cpu {
 
-/// sqrt(C) / max(||x||, 1e-12), x [C] of one pixel.
-float pixel_scale(int64_t channels, const float* x);
-/// y [n] = x scale gamma, with `silu` passed through y / (1 + exp(-y)): some of a pixel's channels. y may be
-/// x.
-void scale_pixel(int64_t n, const float* x, float scale, const float* gamma, bool silu, float* y);
+/// scales [pixels] = sqrt(C) / max(||x||, 1e-12), x [pixels, C].
+void pixel_scales(int64_t pixels, int64_t channels, const float* x, float* scales);
+/// y [pixels, n] = x scale gamma, with `silu` passed through y / (1 + exp(-y)): some of the pixels' channels,
+/// `x_stride` and `y_stride` floats from one pixel's to the next one's. y may be x.
+void scale_pixels(int64_t pixels, int64_t n, const float* x, int64_t x_stride, const float* scales,
+                  const float* gamma, bool silu, float* y, int64_t y_stride);
 
 }  // namespace wandistill::cpu
