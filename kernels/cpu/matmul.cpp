@@ -55,12 +55,13 @@ struct Grid {
 
   explicit Grid(const MatmulShape& s) {
     constexpr int64_t kFewRows = 64;
+    const int64_t rows_to_cut = s.transpose_a ? 64 : 96;  // below, a block of B is packed too often
     across = std::clamp<int64_t>(kFewRows * s.n * s.k / kLeastWork, 1, kMostAcross);
     columns = std::max(kFewestColumns, round_up((s.n + across - 1) / across, 16));
     across = (s.n + columns - 1) / columns;
     const int64_t wanted = std::min(s.m * s.n * s.k / kLeastWork, kBlocks);
     const int64_t down = std::max(
-        {(s.m + kMostRows - 1) / kMostRows, std::min(wanted / across, s.m / (2 * kFewestRows)), int64_t{1}});
+        {(s.m + kMostRows - 1) / kMostRows, std::min(wanted / across, s.m / rows_to_cut), int64_t{1}});
     rows = std::max(kFewestRows, round_up((s.m + down - 1) / down, kFewestRows));  // m may be 0
   }
 

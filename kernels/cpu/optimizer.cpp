@@ -11,6 +11,22 @@ namespace {
 
 constexpr int64_t kBlock = 16384;
 
+/// x [n]: four pieces of it side by side, as main memory delivers several streams half as fast again as one.
+double sum_of_squares(int64_t n, const float* x) {
+  constexpr int64_t kPieces = 4, kLanes = 16;
+  const int64_t piece = n / (kPieces * kLanes) * kLanes;
+  double sums[kPieces][kLanes] = {};
+  for (int64_t i = 0; i < piece; i += kLanes)
+    for (int64_t p = 0; p < kPieces; ++p)
+      for (int64_t j = 0; j < kLanes; ++j)
+        sums[p][j] += double(x[p * piece + i + j]) * double(x[p * piece + i + j]);
+  double sum = 0;
+  for (const auto& lanes : sums)
+    for (const double s : lanes) sum += s;
+  for (int64_t i = kPieces * piece; i < n; ++i) sum += double(x[i]) * double(x[i]);
+  return sum;
+}
+
 }  // namespace
 
 void weighted_mse(int64_t batch, int64_t n, const float* prediction, const float* target, const float* weight,
@@ -33,10 +49,7 @@ void weighted_mse(int64_t batch, int64_t n, const float* prediction, const float
 void squared_norm(int64_t n, const float* x, double* result, const Queue& queue) {
   Buffer<double> partial((n + kBlock - 1) / kBlock);
   parallel_blocks(queue, n, kBlock, [&](int64_t begin, int64_t end) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = begin; i < end; ++i) sum += double(x[i]) * double(x[i]);
-    partial[begin / kBlock] = sum;
+    partial[begin / kBlock] = sum_of_squares(end - begin, x + begin);
   });
   *result = 0;
   for (double s : partial) *result += s;
