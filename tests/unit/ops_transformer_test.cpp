@@ -20,8 +20,12 @@ using Triple = std::array<int64_t, 3>;
 // Several outputs of one op lie one after the other in the buffer that `compare` checks.
 
 TEST_CASE("linear layer") {
-  for (const auto [m, n, k] :
-       std::vector<Triple>{{1, 1, 1}, {5, 7, 3}, {77, 5, 129}, {385, 64, 33}, {193, 129, 7}}) {
+  for (const auto [m, n, k] : std::vector<Triple>{{1, 1, 1},
+                                                  {5, 7, 3},
+                                                  {77, 5, 129},
+                                                  {385, 64, 33},
+                                                  {193, 129, 7},
+                                                  {205, 301, 151}}) {  // the last: several blocks both ways
     CAPTURE(m);
     CAPTURE(n);
     CAPTURE(k);
