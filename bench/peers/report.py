@@ -33,7 +33,7 @@ def cells(row):
 
 
 HEAD = ["", "shape", "GFLOP", "GFLOP/s", "ours ms", "peer ms", "peer", "error", "target", "measured", "spread", "by CPU time", "pairs",
-        "agreed"]
+        "target met"]
 
 
 def print_row(row):
