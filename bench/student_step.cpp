@@ -22,13 +22,20 @@ void student_step(Report& report, const Queue& queue, double peak, const std::st
   const double B = double(batch), forward = 1e-9 * wan_forward_flops(config, tokens, rows),
                backward = 1e-9 * wan_backward_flops(config, tokens, rows);
   constexpr double kSeconds = 1.5;
-  const auto compute = [&](const std::string& part, double gflop, const std::function<void()>& work) {
+  // floats: those of the weights, gradients and the optimizer's state that must be read or written.
+  const auto compute = [&](const std::string& part, double gflop, int64_t floats,
+                           const std::function<void()>& work) {
     const Timing time = measure(work, kSeconds);
-    report.add({.name = name + part, .shape = shape, .time = time, .work = B * gflop, .ceiling = peak});
+    report.add({.name = name + part,
+                .shape = shape,
+                .time = time,
+                .work = B * gflop,
+                .bytes = 4 * floats,
+                .ceiling = peak});
     return time;
   };
-  compute(" forward", forward, [&] { student.forward(); });
-  compute(" backward", backward, [&] { student.backward(); });
+  compute(" forward", forward, n, [&] { student.forward(); });
+  compute(" backward", backward, 3 * n, [&] { student.backward(); });
   // AdamW reads gradient, weight, m, v and average, and writes the last four.
   const int64_t bytes = 9 * 4 * n;
   report.add({.name = name + " AdamW",
@@ -37,7 +44,7 @@ void student_step(Report& report, const Queue& queue, double peak, const std::st
               .work = double(bytes) * 1e-9,
               .unit = "GB/s",
               .ceiling = copy_ceiling(bytes, queue)});
-  const Timing step_time = compute(" step", forward + backward, [&] { student.step(); });
+  const Timing step_time = compute(" step", forward + backward, 14 * n, [&] { student.step(); });
   report.add({.name = name + " samples", .shape = shape, .time = step_time, .work = B, .unit = "1/s"});
 }
 

@@ -7,7 +7,7 @@ usage: table.py RESULTS > TABLE
 import json
 import sys
 
-HEAD = ["program", "", "shape", "median ms", "spread", "GFLOP", "MB", "rate", "% of ceiling", "more"]
+HEAD = ["program", "", "shape", "threads", "median ms", "spread", "GFLOP", "MB", "rate", "% of ceiling", "more"]
 MORE = ("speedup", "wait_share")  # of some lines
 
 
@@ -17,7 +17,7 @@ def cells(line):
     rate = f"{line['rate']:.1f} {line['unit']}" if "rate" in line else ""
     share = f"{100 * line['rate'] / line['ceiling']:.0f}" if "ceiling" in line else ""
     more = ", ".join(f"{key.replace('_', ' ')} {line[key]:.3g}" for key in MORE if key in line)
-    return [line["bench"], line["name"], line["shape"], number("median_seconds", ".3f", 1e3), number("spread", ".0%"),
+    return [line["bench"], line["name"], line["shape"], str(line["threads"]), number("median_seconds", ".3f", 1e3), number("spread", ".0%"),
             number("flop", ".3f", 1e-9), number("bytes", ".2f", 1e-6), rate, share, more]
 
 
@@ -25,7 +25,7 @@ with open(sys.argv[1]) as file:
     lines = [json.loads(line) for line in file]
 lines = [line for line in lines if "median_seconds" in line]
 if lines:
-    print(f"{lines[0]['cpu']}, {lines[0]['threads']} threads, commit {lines[0]['commit']}. % of ceiling: of what the same run "
+    print(f"{lines[0]['cpu']}, commit {lines[0]['commit']}. % of ceiling: of what the same run "
           "measured at best.\n")
 for row in [HEAD, ["---"] * len(HEAD)] + [cells(line) for line in lines]:
     print("| " + " | ".join(row) + " |")
