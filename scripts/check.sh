@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Runs all tests that are built: one line per suite, its output where it failed, and a closing line with the counts.
+# Runs all tests that are built, LANES (2) suites at a time: many wait more than they compute. One line per suite when it
+# ends, its output where it failed, and a closing line with the counts.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-time_limit=900  # seconds per suite
-passed=0 failed=0 skipped=
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+lanes=${LANES:-2}
+long=$([ "${1:-}" = --long ] && echo yes)
+time_limit=$([ "$long" ] && echo 7200 || echo 900)  # seconds per suite
+folder=$(mktemp -d)
+results=$folder/results  # per suite: passed, failed, the name if it was skipped
+started=0
+trap 'rm -rf "$folder"' EXIT
 
 # "passed failed" as the suite's output has them: doctest's summary, or the closing lines of mpi_tests and golden_check;
 # nothing where there are none.
@@ -19,16 +23,23 @@ counts() {
     awk '{ good += $1; bad += $2 } END { if (NR) print good, bad }'
 }
 
-# suite NAME COMMAND...: counts the cases that its output reports, else the suite as one. Exit code 77: it cannot run here,
-# and its last line says why.
+# suite NAME COMMAND...: when a lane is free, runs it there.
 suite() {
-  local name=$1 start=$SECONDS code good='' bad=''
-  shift
-  "$@" > "$log" 2>&1
+  while [ "$(jobs -rp | wc -l)" -ge "$lanes" ]; do wait -n; done
+  started=$((started + 1))
+  run_suite "$folder/$started.log" "$@" &
+}
+
+# run_suite LOG NAME COMMAND...: counts the cases that its output reports, else the suite as one. Exit code 77: it cannot run
+# here, and its last line says why.
+run_suite() {
+  local log=$1 name=$2 start=$SECONDS code good='' bad=''
+  shift 2
+  "$@" > "$log" 2>&1 < /dev/null
   code=$?
   if [ "$code" = 77 ]; then
     printf 'SKIP  %-30s %s\n' "$name" "$(tail -n 1 "$log")"
-    skipped="${skipped:+$skipped, }$name"
+    echo "0 0 $name" >> "$results"
     return
   fi
   read -r good bad < <(counts "$log")
@@ -37,17 +48,21 @@ suite() {
   elif [ "$code" != 0 ] && [ "$bad" = 0 ]; then
     bad=1  # it failed outside of a case
   fi
-  passed=$((passed + good)) failed=$((failed + bad))
-  if [ "$code" = 0 ]; then
-    printf 'ok    %-30s %5d passed %27s %4d s\n' "$name" "$good" "" $((SECONDS - start))
-    grep '^SKIPPED' "$log"
-  else
-    cat "$log"
-    printf 'FAIL  %-30s %5d passed, %3d failed, exit code %3d %4d s\n' "$name" "$good" "$bad" "$code" $((SECONDS - start))
-  fi
+  echo "$good $bad" >> "$results"
+  {
+    if [ "$code" = 0 ]; then
+      printf 'ok    %-30s %5d passed %27s %4d s\n' "$name" "$good" "" $((SECONDS - start))
+      grep '^SKIPPED' "$log"
+    else
+      cat "$log"
+      printf 'FAIL  %-30s %5d passed, %3d failed, exit code %3d %4d s\n' "$name" "$good" "$bad" "$code" $((SECONDS - start))
+    fi
+  } > "$log.report"
+  cat "$log.report"
 }
 limited() { timeout --kill-after=10 "$time_limit" "$@"; }
 
+suite "jobs under Slurm" limited bash tests/slurm/jobs.sh
 suite "unit tests" limited bin/unit_tests
 suite "SIMT tests" limited bin/simt_tests
 suite "golden check (tiny-wan)" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5
@@ -59,8 +74,7 @@ suite "MPI tests, 1 to 4 ranks" limited bash tests/mpi/run.sh bin/mpi_tests
 for script in tests/scripts/*.sh; do
   [ -e "$script" ] && suite "$(basename "$script" .sh)" limited bash "$script"
 done
-suite "jobs under Slurm" limited bash tests/slurm/jobs.sh
-if [ "${1:-}" = --long ]; then
+if [ "$long" ]; then
   suite "SIMT tests, ASan and UBSan" limited bin/simt_tests_asan
   suite "SIMT tests, race checker" limited bin/simt_tests_tsan
   suite "SIMT tests, seeded faults" limited bash tests/simt/mutants.sh
@@ -70,5 +84,8 @@ if [ "${1:-}" = --long ]; then
   done
 fi
 
-echo "$passed passed, $failed failed${skipped:+, skipped: $skipped}"
-[ "$failed" = 0 ]
+while [ -n "$(jobs -rp)" ]; do wait -n; done
+read -r passed failed skipped < <(awk '{ good += $1; bad += $2 } NF > 2 { $1 = $2 = ""; names = names (names ? "," : ", skipped:") substr($0, 2) }
+  END { print good, bad, names }' "$results")
+echo "$passed passed, $failed failed${skipped}"
+[ "$(wc -l < "$results")" = "$started" ] && [ "$failed" = 0 ]

@@ -10,15 +10,15 @@ make_random_teacher() {
     sed "s/\"text_encoder_output_dim\": *[0-9]*/\"text_encoder_output_dim\": $5/" data/student_tiny.json > "$work/$1.json"
 }
 
-# peak FILE FIELD COMMAND...: MB, the most that this field of this file in /proc, summed over the processes named wandistill,
-# came to while the command ran.
+# peak FILE FIELD COMMAND...: MB, the most that this field of this file in /proc, summed over the processes named wandistill
+# that work in $work, came to while the command ran.
 peak() {
   local file=$1 field=$2 job most=0 now
   shift 2
   "$@" > "$work/node.log" 2>&1 &
   job=$!
   while kill -0 $job 2> /dev/null; do
-    now=$(for pid in $(pgrep -x wandistill); do cat "/proc/$pid/$file" 2> /dev/null; done |
+    now=$(for pid in $(pgrep -x wandistill); do grep -qs "$work/" "/proc/$pid/cmdline" && cat "/proc/$pid/$file" 2> /dev/null; done |
       awk -v field="$field:" '$1 == field { kb += $2 } END { printf "%d", kb / 1000 }')
     ((now > most)) && most=$now
     sleep 0.02
