@@ -34,7 +34,8 @@ struct PictureRound {
   std::string epoch;
   int64_t step = 0;
   std::vector<std::pair<std::string, std::string>> png_text;  // beside prompt, prompt_index and seed
-  std::vector<double> costs;  // seconds by prompt of an earlier round, or empty
+  std::vector<double> costs;         // seconds by prompt of an earlier round, or empty
+  std::vector<PictureRecord> there;  // of pictures that an earlier attempt drew: they stay
 };
 
 struct RoundResult {

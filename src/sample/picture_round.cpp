@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "src/sample/picture_writer.h"
 #include "src/sample/prompt_dealer.h"
@@ -37,14 +38,25 @@ class Drawing {
         progress_(progress),
         limits_(round_limits(session, round, options, compute)),
         velocity_(round.model),
-        writer_(int(options.png_compression)) {}
+        writer_(int(options.png_compression)) {
+    std::set<int64_t> there;
+    for (const PictureRecord& record : round.there) {
+      there.insert(record.prompt_index);
+      taken_.insert(record.file);
+    }
+    for (int64_t prompt = 0; prompt < int64_t(round.prompts.size()); ++prompt)
+      if (!there.contains(prompt)) todo_.push_back(prompt);
+  }
 
   RoundResult run(Distribution distribution) {
-    PromptDealer dealer(session_, int64_t(round_.prompts.size()),
+    std::vector<double> costs;
+    if (!round_.costs.empty())
+      for (const int64_t prompt : todo_) costs.push_back(round_.costs[size_t(prompt)]);
+    PromptDealer dealer(session_, int64_t(todo_.size()),
                         {.distribution = distribution,
                          .batch = limits_.batch,
                          .most_ranks = limits_.most_ranks,
-                         .costs = round_.costs});
+                         .costs = costs});
     const double start = now();
     fault_point("start");
     while (auto assignment = next_of(dealer)) {
@@ -76,6 +88,8 @@ class Drawing {
     const double start = now();
     auto assignment = dealer.next();
     group_wait_ += now() - start;
+    if (assignment)
+      for (int64_t& prompt : assignment->prompts) prompt = todo_[size_t(prompt)];
     return assignment;
   }
 
@@ -283,9 +297,13 @@ class Drawing {
 
   std::vector<PictureRecord> take_records() { return std::move(records_); }
 
-  /// Pictures are numbered in the order in which their rank comes to them, drawn or not.
+  /// Pictures are numbered in the order in which their rank comes to them, drawn or not; names that an
+  /// earlier attempt gave are left out.
   int64_t index_of(int64_t prompt) {
-    return indices_.try_emplace(prompt, int64_t(indices_.size())).first->second;
+    const auto [known, is_new] = indices_.try_emplace(prompt, next_index_);
+    if (!is_new) return known->second;
+    while (taken_.contains(round_.file_name(session_.rank(), next_index_))) ++next_index_;
+    return known->second = next_index_++;
   }
 
   void show_progress() {
@@ -302,7 +320,10 @@ class Drawing {
   Progress* progress_;
   RoundLimits limits_;
   GuidedVelocity velocity_;
+  std::vector<int64_t> todo_;    // prompts
+  std::set<std::string> taken_;  // names of pictures that are there
   std::map<int64_t, int64_t> indices_;
+  int64_t next_index_ = 0;
   std::mutex records_mutex_;
   std::vector<PictureRecord> records_;  // of this rank
   double group_wait_ = 0;

@@ -40,7 +40,8 @@ std::vector<PictureRecord> by_prompt(const PictureRound& round, const std::vecto
     all[i].rank = -1;
     all[i].error = "stopped by a signal before it was drawn";
   }
-  for (const PictureRecord& record : found) all[size_t(record.prompt_index)] = record;
+  for (const std::vector<PictureRecord>& records : {round.there, found})
+    for (const PictureRecord& record : records) all[size_t(record.prompt_index)] = record;
   return all;
 }
 
@@ -64,10 +65,13 @@ RoundResult report_round(const Session& session, const PictureRound& round,
   const double busy = session.sum(times.busy), seconds = session.max(times.seconds);
   const std::vector<double> waits = session.gather(std::vector<double>{times.fence_wait});
   if (!session.is_root()) return result;
-  print_line(cat(round.what, ": ", int64_t(result.records.size()) - result.missing(), " pictures by ",
-                 session.world_size(), session.world_size() == 1 ? " rank in " : " ranks in ",
-                 seconds_text(seconds), " s, ", seconds_text(busy / std::max(seconds, 1e-9)),
-                 " times as fast as one (", seconds_text(busy), " s of work); ", waits_text(waits)));
+  const int64_t there = int64_t(round.there.size()),
+                drawn = int64_t(result.records.size()) - result.missing() - there;
+  print_line(cat(round.what, ": ", there ? cat(there, " pictures were there already, ") : "", drawn,
+                 " pictures by ", session.world_size(),
+                 session.world_size() == 1 ? " rank in " : " ranks in ", seconds_text(seconds), " s, ",
+                 seconds_text(busy / std::max(seconds, 1e-9)), " times as fast as one (", seconds_text(busy),
+                 " s of work); ", waits_text(waits)));
   if (result.missing() > 0) {
     print_line(cat(round.what, ": ", result.missing(), " MISSING:"));
     for (const PictureRecord& r : result.records)

@@ -1,6 +1,7 @@
 // `wandistill sample` and `wandistill decode`: pictures from a folder.
 #include <algorithm>
 #include <map>
+#include <sstream>
 
 #include "src/sample/samples_folder.h"
 #include "wandistill/commands.h"
@@ -10,7 +11,9 @@
 #include "wandistill/fence.h"
 #include "wandistill/file.h"
 #include "wandistill/h5.h"
+#include "wandistill/hash.h"
 #include "wandistill/job_sizes.h"
+#include "wandistill/json.h"
 #include "wandistill/picture_round.h"
 #include "wandistill/pipeline.h"
 #include "wandistill/preflight.h"
@@ -77,7 +80,9 @@ class SampleJob {
     model_->load_experts(&session_, TeacherPlacement::kAuto,
                          model_->bytes_beside(1, guidance_ > 1, h_, w_, 2 * kTextPositions));
     session_.collectively([&] { describe_round(); });
-    Progress progress("sample:", int64_t(prompts_.size()), "pictures", session_.is_root());
+    find_pictures();
+    Progress progress("sample:", int64_t(prompts_.size() - round_.there.size()), "pictures",
+                      session_.is_root());
     const RoundResult result = draw_pictures(session_, round_, options_.pictures, stop_, compute_,
                                              session_.is_root() ? &progress : nullptr);
     progress.finish();
@@ -138,6 +143,37 @@ class SampleJob {
                        {"Software", "wandistill " WANDISTILL_VERSION}};
   }
 
+  /// What a picture depends on, and whether it is kept at all.
+  std::string settings_text() const {
+    const SampleOptions& o = options_;
+    std::string text = cat(model_->fingerprint(), "\n", guidance_, " ", guidance_2_, " ", o.sampler, " ",
+                           o.steps, " ", o.seed, " ", h_, " ", w_, " ", o.device, " ", o.dtype, " ",
+                           o.pictures.vae_dtype, "\n", o.noise, "\n", o.negative_prompt, "\n");
+    for (const std::string& prompt : prompts_) text += prompt + "\n";
+    return cat(fnv1a(text));
+  }
+
+  /// If a signal stopped the same command before: what it drew is not drawn again, but where latents are
+  /// wanted too. Collective.
+  void find_pictures() {
+    if (!options_.save_latents.empty()) return;
+    std::string lines;
+    session_.collectively([&] {
+      if (!session_.is_root() || !fs::exists(unfinished()) ||
+          JsonObject::load(unfinished()).get_string_or("settings", "") != settings_text())
+        return;
+      const int64_t scale = model_->vae_config().scale();
+      SamplesFolder folder(options_.out, h_ * scale, w_ * scale);
+      folder.load();
+      for (const PictureRecord& record : folder.records())
+        if (!record.file.empty() && folder.has_picture(record.file)) lines += to_json_line(record) + "\n";
+    });
+    session_.broadcast(&lines);
+    std::istringstream in(lines);
+    for (std::string line; std::getline(in, line);) round_.there.push_back(parse_json_line(line, "rank 0"));
+  }
+  fs::path unfinished() const { return fs::path(options_.out) / "unfinished.json"; }
+
   /// manifest.jsonl and index.html beside the pictures, and the latents of all ranks.
   void leave_records(const RoundResult& result) {
     std::vector<int64_t> prompts;
@@ -155,6 +191,10 @@ class SampleJob {
       folder.add(result.records);
       folder.write("Pictures by " + fs::path(options_.model).filename().string(), {});
       if (!options_.save_latents.empty()) save_latents(all_prompts, all_values);
+      if (result.stopped && result.missing() > 0)
+        write_json(unfinished(), {{"settings", settings_text()}});
+      else
+        fs::remove(unfinished());
     });
     if (session_.is_root())
       print_line(cat(int64_t(prompts_.size()) - result.missing(),

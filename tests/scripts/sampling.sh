@@ -163,6 +163,25 @@ check "... not as failed" not said decoding "no picture of prompt"
 start_on 2 waiting sample "${small[@]}" --sample_distribution strided --sample_split off
 stops "a signal to a rank that waits at the fence for the one that decodes" waiting 1 2
 check "... it is reported as not drawn" not_drawn waiting 0
+# The same command draws the rest; with other options it draws all.
+inject
+kept=$(file_of decoding 0)
+cp -p "$work/decoding/$kept" "$work/kept.png"
+cp -rp "$work/decoding" "$work/other"
+goes_on() {  # TEXT RANKS NAME OPTIONS...
+  start_on "$2" "$3" sample "${small[@]}" "${@:4}"
+  wait $job
+  check "$1" is $? = 0
+}
+goes_on "an undisturbed run" 1 undisturbed
+goes_on "the same command goes on, on two ranks" 2 decoding
+check "... with what is missing" said decoding "^sample: 1 pictures were there already, 4 pictures by 2 ranks"
+check "... what was there stays" is "$(stat -c %y "$work/decoding/$kept")" = "$(stat -c %y "$work/kept.png")"
+check "... the same pictures to the byte" same_pictures undisturbed decoding 5
+check "... in files of their own" is "$(record decoding file | sort -u | wc -l)" = 5
+check "... no note of it stays" not test -e "$work/decoding/unfinished.json"
+goes_on "with another seed all are drawn anew" 1 other --seed 9
+check "..." not said other "were there already"
 inject delay:decode:seconds=0.2
 start_on 2 decoding_together sample "${large[@]}"
 stops "a signal to one of the ranks that decode a picture together" decoding_together 1 2
