@@ -114,6 +114,8 @@ void CheckpointWriter::wait_until_idle() {
 
 std::vector<CheckpointReport> CheckpointWriter::finish() {
   wait_until_idle();
+  host_copy_ = {};
+  pinned_copy_ = {};
   return poll();
 }
 

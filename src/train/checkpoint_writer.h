@@ -49,7 +49,7 @@ class CheckpointWriter {
   /// What was written or failed since the last call. Does not wait. On a device the writing starts in the
   /// first poll() that finds the copy done.
   std::vector<CheckpointReport> poll();
-  /// The same, when all is written.
+  /// The same, when all is written. Frees the room for the copy.
   std::vector<CheckpointReport> finish();
 
  private:
