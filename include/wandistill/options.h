@@ -110,6 +110,7 @@ struct FillOptions {
   int64_t height = 0, width = 0;  // pixels; 0: the student's
   std::string device = "auto";
   uint64_t seed = 0;
+  bool dry_run = false;         // plans and checks, and writes nothing
   double time_margin = 2;       // minutes, of stop_before_the_end
   double fence_timeout = 3600;  // seconds
 };

@@ -33,8 +33,9 @@ struct PlanInput {
   int64_t experts = 1;
   Umt5Config text_encoder{};
   WanVaeConfig vae{};
-  int64_t vae_parameters = 0;  // encoder and temporal layers among them
-  WanConfig student;
+  int64_t vae_parameters = 0;     // encoder and temporal layers among them
+  WanConfig student;              // if with_student
+  bool with_student = true;       // false: the job is `wandistill cache`, which ends with the trajectories
   int64_t height = 0, width = 0;  // pixels
   PromptFacts prompts;
   TrainOptions options;
@@ -44,6 +45,8 @@ struct PlanInput {
   /// Reads the teacher's configs, none of its weights, and checks that the student fits. image_size: in place
   /// of the student config's; 0: as that says.
   static PlanInput load(const TrainOptions& options, int64_t image_size);
+  /// Of `wandistill cache`; where image_size is given, no student config is read.
+  static PlanInput load_cache(const TrainOptions& options, int64_t image_size);
 
   int64_t latent_height() const { return height / vae.scale(); }
   int64_t latent_width() const { return width / vae.scale(); }
@@ -82,7 +85,7 @@ struct StageMemory {
 inline constexpr int64_t kGpuReserve = 1'000'000'000;
 inline constexpr int64_t kProgramBytes = 20'000'000;
 
-/// Every stage in the order in which a run has them. placement is not kAuto.
+/// Every stage of the job in its order. placement is not kAuto.
 std::vector<StageMemory> plan_memory(const PlanInput& input, TeacherPlacement placement);
 
 /// Latent rows that the VAE decodes at once between epochs.

@@ -92,6 +92,10 @@ CacheLine::CacheLine(const std::filesystem::path& data)
   declare_teacher(set, o.teacher);
   declare_cache(set, o.cache, "the folder that is filled; required");
   set.group("Run");
+  set.add(
+      "dry_run", &o.dry_run,
+      "say what it will take and check files, sizes, disk, memory and devices for it; writes nothing, exit "
+      "code 1 if something is wrong");
   declare_device(set, &o.device);
   declare_time_margin(set, &o.time_margin);
   set.add("fence_timeout", &o.fence_timeout, "SECONDS", "how long ranks may be waited for")

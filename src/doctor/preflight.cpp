@@ -29,7 +29,7 @@ bool add_fact_checks(const Session& session, const std::vector<RankFacts>& facts
 
 void add_shared_checks(const Session& session, const std::vector<std::filesystem::path>& folders,
                        Checks* checks) {
-  checks->add(check_shared_folders(session, folders, kFolderSeconds));
+  if (!folders.empty()) checks->add(check_shared_folders(session, folders, kFolderSeconds));
   checks->add(check_clocks(session));
 }
 

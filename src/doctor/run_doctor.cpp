@@ -101,7 +101,7 @@ class Doctor {
       input.prompts = count_prompts(input.folder, prompts, o_.train.teacher.negative_prompt);
       input.machine = Machine::of("cpu", session_.threads());
       input.placement = TeacherPlacement::kResident;
-      const int64_t missing = input.trajectories() - cached_trajectories(o_.train, prompts);
+      const int64_t missing = input.trajectories() - cached_trajectories(input, prompts);
       writes = run_writes(o_.train, make_plan(input).files, missing);
     } catch (const std::exception& error) {
       return checks_.add(

@@ -67,9 +67,12 @@ void print_checks(const Checks& checks) {
     std::cout << bad << (bad == 1 ? " check" : " checks") << " failed; nothing was written.\n" << std::flush;
 }
 
-class TrainChecks {
+/// Of a training run; without an output folder, of its cache alone.
+class RunChecks {
  public:
-  TrainChecks(Session& session, const TrainOptions& options) : session_(session), o_(options) {}
+  /// image_size: 0: as the student config says.
+  RunChecks(Session& session, const TrainOptions& options, int64_t image_size)
+      : session_(session), o_(options), image_size_(image_size) {}
 
   int run() {
     std::optional<ComputeDevice> device;
@@ -86,12 +89,20 @@ class TrainChecks {
   }
 
  private:
+  bool cache_alone() const { return o_.output_dir.empty(); }
+
   void check_host(Device* device) {
-    const bool configs =
-        checks_.run("configs", "correct --teacher_path, --student_config or the file that is named", [&] {
-          input_ = PlanInput::load(o_, 0);
-          return cat("teacher ", input_.folder.string(), " and student fit each other");
-        });
+    const std::string remedy = cat("correct --teacher_path, ", cache_alone() ? "--image_size, " : "",
+                                   "--student_config or the file that is named");
+    const bool configs = checks_.run("configs", remedy, [&] {
+      if (cache_alone()) {
+        input_ = PlanInput::load_cache(o_, image_size_);
+        return cat("teacher ", input_.folder.string(), ", pictures of ", input_.height, " x ", input_.width,
+                   " pixels");
+      }
+      input_ = PlanInput::load(o_, image_size_);
+      return cat("teacher ", input_.folder.string(), " and student fit each other");
+    });
     if (configs) check_components(checks_, input_.folder, input_.experts == 2);
     const bool prompts = check_prompts(configs);
     if (configs && prompts) {
@@ -100,6 +111,15 @@ class TrainChecks {
       plan_ = make_plan(input_);
     }
     check_cache();
+    check_folders();
+    check_room();
+  }
+
+  void check_folders() {
+    if (cache_alone()) {
+      checks_.run("folders", "another --cache_dir", [&] { return check_writable(o_.cache.cache_dir); });
+      return;
+    }
     checks_.run("folders", "another --output_dir, --cache_dir or --sample_dir", [&] {
       std::string found = check_writable(o_.output_dir);
       for (const fs::path& folder : {run_cache_folder(o_), run_sample_folder(o_)}) check_writable(folder);
@@ -108,7 +128,6 @@ class TrainChecks {
         found += cat("; the run goes on from ", checkpoints.front().filename().string());
       return found;
     });
-    check_room();
   }
 
   bool check_prompts(bool configs) {
@@ -128,7 +147,7 @@ class TrainChecks {
   void check_cache() {
     if (!plan_) return checks_.skip("cache", kNoConfigs);
     checks_.run("cache", "another --cache_dir, or remove what is named", [&] {
-      const int64_t present = cached_trajectories(o_, prompts_);
+      const int64_t present = cached_trajectories(input_, prompts_);
       missing_ = input_.trajectories() - present;
       return cat(grouped(present), " of ", grouped(input_.trajectories()), " trajectories are there");
     });
@@ -140,7 +159,9 @@ class TrainChecks {
       checks_.skip("disk", kNoConfigs);
       return checks_.skip("memory", kNoConfigs);
     }
-    checks_.run("disk", kDiskRemedy, [&] { return check_disk(run_writes(o_, plan_->files, missing_)); });
+    const char* const remedy_for_disk =
+        cache_alone() ? "free some space, or another --cache_dir; fewer --repetitions" : kDiskRemedy;
+    checks_.run("disk", remedy_for_disk, [&] { return check_disk(run_writes(o_, plan_->files, missing_)); });
     std::string remedy;
     for (const Misfit& misfit : plan_->misfits) remedy += (remedy.empty() ? "" : "; ") + misfit.remedy;
     checks_.run("memory", remedy, [&] {
@@ -157,6 +178,7 @@ class TrainChecks {
 
   Session& session_;
   const TrainOptions& o_;
+  const int64_t image_size_;
   Checks checks_;
   PlanInput input_;
   std::vector<std::string> prompts_;
@@ -167,7 +189,18 @@ class TrainChecks {
 }  // namespace
 
 int dry_run_train(Session& session, const TrainOptions& options) {
-  return TrainChecks(session, options).run();
+  return RunChecks(session, options, 0).run();
+}
+
+int dry_run_cache(Session& session, const FillOptions& options) {
+  TrainOptions run;
+  run.teacher = options.teacher;
+  run.cache = options.cache;
+  run.student_config = options.student_config;
+  run.data_path = options.data_path;
+  run.device = options.device;
+  run.seed = options.seed;
+  return RunChecks(session, run, options.height).run();
 }
 
 int dry_run_sample(Session& session, const SampleOptions& o) {

@@ -27,13 +27,15 @@ Plan make_plan(const PlanInput& input) {
   Plan plan{.input = input, .placement = chosen_placement(input)};
   plan.expert_parameters = ParameterLayout(input.teacher).total();
   plan.text_encoder_parameters = parameter_count(umt5_tensors(input.text_encoder));
-  plan.student_parameters = ParameterLayout(input.student).total();
+  if (input.with_student) plan.student_parameters = ParameterLayout(input.student).total();
   plan.memory = plan_memory(input, plan.placement);
   plan.work = plan_work(input);
   if (input.machine.on_gpu()) plan.placements = all_placements(input, plan.work.trajectory);
   plan.files = plan_files(input);
-  plan.training_samples = samples_per_epoch(input);
-  plan.steps = training_steps(input);
+  if (input.with_student) {
+    plan.training_samples = samples_per_epoch(input);
+    plan.steps = training_steps(input);
+  }
   plan.time = plan_time(input, plan.placement, plan.work);
   plan.misfits = find_misfits(plan);
   if (plan.input.machine.on_gpu() && plan.placement == TeacherPlacement::kHost &&

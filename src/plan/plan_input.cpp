@@ -12,15 +12,10 @@
 namespace wandistill {
 namespace fs = std::filesystem;
 
-PlanInput PlanInput::load(const TrainOptions& options, int64_t image_size) {
-  const Compute compute = Queue{1};
-  const Pipeline teacher(options.teacher.teacher_path, compute);
-  StudentConfig student = StudentConfig::load(options.student_config);
-  if (image_size > 0) student.image_height = student.image_width = image_size;
-  student.check_against_teacher(teacher.transformer().config().text_dim, teacher.vae_config().z_dim,
-                                teacher.vae_config().scale());
-  teacher.latent_size(student.image_height, student.image_width);
+namespace {
 
+PlanInput of_teacher(const Pipeline& teacher, const TrainOptions& options, int64_t height, int64_t width) {
+  teacher.latent_size(height, width);  // does it fit?
   PlanInput input;
   input.folder = teacher.folder();
   input.teacher = teacher.transformer().config();
@@ -29,10 +24,37 @@ PlanInput PlanInput::load(const TrainOptions& options, int64_t image_size) {
   input.vae = teacher.vae_config();
   input.vae_parameters = parameter_count(vae_decoder_tensors(input.vae)) +
                          parameter_count(vae_other_tensors(input.folder / "vae"));
-  input.student = student.to_wan_config();
-  input.height = student.image_height;
-  input.width = student.image_width;
+  input.height = height;
+  input.width = width;
   input.options = options;
+  return input;
+}
+
+}  // namespace
+
+PlanInput PlanInput::load(const TrainOptions& options, int64_t image_size) {
+  const Compute compute = Queue{1};
+  const Pipeline teacher(options.teacher.teacher_path, compute);
+  StudentConfig student = StudentConfig::load(options.student_config);
+  if (image_size > 0) student.image_height = student.image_width = image_size;
+  student.check_against_teacher(teacher.transformer().config().text_dim, teacher.vae_config().z_dim,
+                                teacher.vae_config().scale());
+  PlanInput input = of_teacher(teacher, options, student.image_height, student.image_width);
+  input.student = student.to_wan_config();
+  return input;
+}
+
+PlanInput PlanInput::load_cache(const TrainOptions& options, int64_t image_size) {
+  const Compute compute = Queue{1};
+  const Pipeline teacher(options.teacher.teacher_path, compute);
+  int64_t height = image_size, width = image_size;
+  if (image_size == 0) {
+    const StudentConfig student = StudentConfig::load(options.student_config);
+    height = student.image_height;
+    width = student.image_width;
+  }
+  PlanInput input = of_teacher(teacher, options, height, width);
+  input.with_student = false;
   return input;
 }
 

@@ -24,8 +24,13 @@ int64_t bytes_of(Dtype dtype) {
   return dtype == Dtype::kBfloat16 ? 2 : 4;
 }
 
+int64_t student_parameters(const PlanInput& in) {
+  return in.with_student ? ParameterLayout(in.student).total() : 0;
+}
+
 /// Whose optimizer state the last rank keeps, which has most.
 int64_t kept_parameters(const PlanInput& in) {
+  if (!in.with_student) return 0;
   const ParameterLayout layout(in.student);
   const int W = static_cast<int>(in.machine.world_size);
   if (in.options.zero == 0 || W == 1) return layout.total();
@@ -43,7 +48,7 @@ class Memory {
         w_(input.latent_width()),
         picture_(input.vae.z_dim * h_ * w_),
         rows_(text_rows(input.prompts.longest)),
-        student_(ParameterLayout(input.student).total()),
+        student_(student_parameters(input)),
         kept_(kept_parameters(input)),
         teacher_type_(input.element(o_.teacher.teacher_dtype)),
         student_type_(input.element(o_.student_dtype)),
@@ -53,6 +58,7 @@ class Memory {
     std::vector<StageMemory> stages;
     stages.push_back(text());
     stages.push_back(trajectories());
+    if (!in_.with_student) return stages;
     stages.push_back(student_start());
     stages.push_back(training());
     if (o_.save_samples) stages.push_back(pictures());

@@ -46,8 +46,9 @@ std::string parameters(const Plan& plan) {
   table.row({"text encoder", grouped(plan.text_encoder_parameters), cat(in.text_encoder.layers),
              cat(in.text_encoder.d_model), cat(in.prompts.longest)});
   table.row({"VAE", grouped(in.vae_parameters), "", "", ""});
-  table.row({"student", grouped(plan.student_parameters), cat(in.student.layers), cat(in.student.hidden()),
-             tokens(in.student)});
+  if (in.with_student)
+    table.row({"student", grouped(plan.student_parameters), cat(in.student.layers), cat(in.student.hidden()),
+               tokens(in.student)});
   return table.text();
 }
 
@@ -91,6 +92,7 @@ std::string work(const Plan& plan) {
                  o.teacher.guidance > 1 ? ", guided" : ""),
              flops_text(w.trajectory)});
   table.row({"text encoder: one prompt", flops_text(w.text_encoding)});
+  if (!plan.input.with_student) return table.text();
   table.row({"student: a training sample, forward and backward", flops_text(w.training_sample)});
   table.row({"... with --gradient_checkpointing", flops_text(w.checkpointed_sample)});
   table.row({cat("student: a picture, ", o.sample_steps, " steps"), flops_text(w.student_picture)});
@@ -106,6 +108,7 @@ std::string files(const Plan& plan) {
   table.row({cat("cache: ", grouped(count), count == 1 ? " trajectory" : " trajectories", " of ",
                  o.teacher.teacher_steps, " points"),
              bytes_text(f.cache_trajectory), bytes_text(f.cache)});
+  if (!plan.input.with_student) return table.text();
   table.row({cat("checkpoints: ", o.keep_checkpoints, ", the best, and one being written"),
              bytes_text(f.checkpoint), bytes_text(f.checkpoints)});
   table.row({"the student's folder, at most", "", bytes_text(f.student)});

@@ -39,13 +39,15 @@ int64_t rounds(const PlanInput& in) {
 Work plan_work(const PlanInput& in) {
   const TrainOptions& o = in.options;
   const int64_t h = in.latent_height(), w = in.latent_width(), mean = text_rows(mean_tokens(in));
-  const int64_t N = in.teacher.tokens(h, w), n = in.student.tokens(h, w);
+  const int64_t N = in.teacher.tokens(h, w);
   Work work;
   work.expert_forward = wan_forward_flops(in.teacher, N, text_rows(in.prompts.longest));
   double step = wan_forward_flops(in.teacher, N, mean);
   if (o.teacher.guidance > 1) step += wan_forward_flops(in.teacher, N, text_rows(in.prompts.negative));
   work.trajectory = double(o.teacher.teacher_steps) * step;
   work.text_encoding = umt5_flops(in.text_encoder, mean_tokens(in));
+  if (!in.with_student) return work;
+  const int64_t n = in.student.tokens(h, w);
   work.student_forward = wan_forward_flops(in.student, n, mean);
   work.training_sample = wan_training_flops(in.student, n, mean, false);
   work.checkpointed_sample = wan_training_flops(in.student, n, mean, true);
@@ -59,7 +61,6 @@ PlanFiles plan_files(const PlanInput& in) {
   constexpr int64_t kFloat = sizeof(float);
   const TrainOptions& o = in.options;
   const int64_t picture = in.vae.z_dim * in.latent_height() * in.latent_width();
-  const int64_t student = ParameterLayout(in.student).total();
   PlanFiles files;
   // Latents and velocity at every point, x0, and the prompt's embedding. "auto" is that in a new folder.
   const std::string& dtype = o.cache.cache_dtype;
@@ -67,6 +68,8 @@ PlanFiles plan_files(const PlanInput& in) {
   files.cache_trajectory = number * (2 * o.teacher.teacher_steps + 1) * picture +
                            kFloat * std::llround(in.prompts.mean * double(in.text_encoder.d_model));
   files.cache = in.trajectories() * files.cache_trajectory;
+  if (!in.with_student) return files;
+  const int64_t student = ParameterLayout(in.student).total();
   // HDF5 adds about 2.8 kB to every tensor (measured).
   files.checkpoint = 4 * (student * kFloat + int64_t(transformer_tensors(in.student).size()) * 2800);
   files.checkpoints = (o.keep_checkpoints + 2) * files.checkpoint;  // the best, and one being written
@@ -113,6 +116,7 @@ std::vector<StageTime> plan_time(const PlanInput& in, TeacherPlacement placement
                                     work.text_encoding / rate(o.teacher.teacher_dtype)});
   time.push_back({Stage::kTrajectories,
                   double(share(in.trajectories(), W)) * trajectory_seconds(in, placement, work.trajectory)});
+  if (!in.with_student) return time;
   if (o.init != "random") {  // conditional forwards on the CPU, the same on every rank
     const int64_t N = in.teacher.tokens(in.latent_height(), in.latent_width());
     const double points = double(std::min(kCalibrationPoints, samples_per_epoch(in)));

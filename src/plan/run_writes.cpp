@@ -4,18 +4,18 @@
 
 #include "src/train/run_settings.h"
 #include "wandistill/pipeline.h"
-#include "wandistill/student_config.h"
 #include "wandistill/teacher_cache.h"
 
 namespace wandistill {
 
-int64_t cached_trajectories(const TrainOptions& o, const std::vector<std::string>& prompts) {
+int64_t cached_trajectories(const PlanInput& input, const std::vector<std::string>& prompts) {
+  const TrainOptions& o = input.options;
   const Compute compute = Queue{1};
   const Pipeline teacher(o.teacher.teacher_path, compute);
   const TeacherCache cache(
       run_cache_folder(o),
-      run_cache_settings(o, teacher, StudentConfig::load(o.student_config), teacher.fingerprint(),
-                         cache_dtype(run_cache_folder(o), o.cache.cache_dtype)));
+      CacheSettings::of(o.teacher, teacher, teacher.fingerprint(), input.height, input.width, o.seed,
+                        cache_dtype(run_cache_folder(o), o.cache.cache_dtype)));
   const std::set<std::string> wanted(prompts.begin(), prompts.end());
   int64_t present = 0;
   for (int64_t i = 0; i < cache.items(); ++i)
@@ -25,9 +25,9 @@ int64_t cached_trajectories(const TrainOptions& o, const std::vector<std::string
 
 std::vector<std::pair<std::filesystem::path, int64_t>> run_writes(const TrainOptions& o,
                                                                   const PlanFiles& files, int64_t missing) {
-  return {{run_cache_folder(o), missing * files.cache_trajectory},
-          {o.output_dir, files.checkpoints + files.student},
-          {run_sample_folder(o), files.pictures}};
+  const std::pair cache(run_cache_folder(o), missing * files.cache_trajectory);
+  if (o.output_dir.empty()) return {cache};
+  return {cache, {o.output_dir, files.checkpoints + files.student}, {run_sample_folder(o), files.pictures}};
 }
 
 }  // namespace wandistill

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include "src/teacher/text_stage.h"
 #include "src/teacher/trajectory_stage.h"
@@ -20,6 +22,25 @@ std::string job_name(const Session& session) {
   std::string text = name;
   session.broadcast(&text);
   return text;
+}
+
+/// Whether every rank sees what rank 0 has just put into the folder; network file systems may take a moment.
+void check_shared(Session& session, Leases& leases) {
+  constexpr auto kPatience = std::chrono::seconds(10);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  std::string name = leases.alive().filename().string();
+  session.broadcast(&name);
+  session.collectively([&] {
+    const fs::path folder = leases.alive().parent_path();
+    while (!fs::exists(folder / name)) {
+      if (std::chrono::steady_clock::now() >= end)
+        fail(folder.string(), ": on ", session.host(), " this is not the folder that rank 0 writes to: its ",
+             name, " did not appear within ", kPatience.count(),
+             " s; --cache_dir must be on a file system that all hosts mount");
+      leases.look_anew();
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
 }
 
 }  // namespace
@@ -55,6 +76,7 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
     leases.emplace(folder, options.lease_seconds, name, session.rank());
     if (session.is_root()) leases->sweep();
   });
+  check_shared(session, *leases);
   const FillJob job{session, folder, settings, teacher, options, stop, compute, *cache, *leases};
   if (texts_missing && !TextStage(job, texts).run()) return false;
   if (!items_missing) return true;

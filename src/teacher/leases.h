@@ -41,6 +41,8 @@ class Leases {
   void release(const std::string& key);
   void release_all();
 
+  /// The process's file.
+  std::filesystem::path alive() const { return folder_ / (id_ + ".alive"); }
   /// Changes the folder for a moment: then this host sees what others have put there, which network file
   /// systems may show later otherwise.
   void look_anew();
@@ -66,7 +68,6 @@ class Leases {
   void remove_if_dead(const std::filesystem::path& file);
   void make_alive();
   void heartbeat();
-  std::filesystem::path alive() const { return folder_ / (id_ + ".alive"); }
   std::filesystem::path claim_file(const std::string& key) const { return folder_ / (key + ".claim"); }
 
   std::filesystem::path folder_;

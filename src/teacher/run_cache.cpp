@@ -2,6 +2,8 @@
 #include <optional>
 
 #include "wandistill/commands.h"
+#include "wandistill/dry_run.h"
+#include "wandistill/preflight.h"
 #include "wandistill/progress.h"
 #include "wandistill/prompts.h"
 #include "wandistill/student_config.h"
@@ -17,6 +19,8 @@ constexpr int kStopped = 85;  // by a signal: run the same command again
 
 int run_cache(Session& session, const FillOptions& options) {
   session.set_collective_timeout(options.fence_timeout);
+  if (options.dry_run) return dry_run_cache(session, options);
+  preflight(session, options.device, {});  // filling the cache looks at its folder
   const ComputeDevice device(session, options.device, "own");
   const Compute& compute = device.compute();
   StopSignals stop;

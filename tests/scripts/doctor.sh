@@ -88,13 +88,15 @@ wrapper=()
 mkdir "$work/elsewhere"
 one_rank "cd '$work/elsewhere'"
 doctor_run "$work/relative.log" 2 doctor --output_dir "$work/shared" &
-relative=$! mounted=
+relative=$! mounted= mounted_cache=
 # A file system of its own for rank 1, as a host's own /tmp is one.
 mkdir "$work/mounted"
 if unshare -m mount -t tmpfs none "$work/mounted" 2> /dev/null; then
   wrapper=(bash -c '[ "$OMPI_COMM_WORLD_RANK" != 1 ] || set -- unshare -m bash -c '"'mount -t tmpfs none $work/mounted"' && exec "$@"'"'"' _ "$@"; exec "$@"' _)
   doctor_run "$work/mounted.log" 2 "${train_few[@]}" --output_dir "$work/mounted/run" &
   mounted=$!
+  doctor_run "$work/mounted_cache.log" 2 cache --data_path "$(prompts 4)" --teacher_steps 2 --cache_dir "$work/mounted/cache" &
+  mounted_cache=$!
 else
   echo "SKIPPED: a folder that is each host's own, by mount: no root, or no right to mount"
 fi
@@ -170,6 +172,12 @@ if [ -n "$mounted" ]; then
   cp "$work/mounted.log" "$work/out.log"
   ended "a folder that is each host's own" $code 1
   also "a training does not start" "FAILED folders rank 1 \([^)]+\): [^ ]+/mounted is not the folder that rank 0 writes to"
+  wait "$mounted_cache"
+  code=$?
+  cp "$work/mounted_cache.log" "$work/out.log"
+  ended "the same for a cache" $code 1
+  also "the rank is named" "rank 1: .*/mounted/cache: on .* this is not the folder that rank 0 writes to: .* within 10 s"
+  rmdir "$work/mounted/cache"
   check "... leaves nothing" test -z "$(ls -A "$work/mounted")"
 fi
 finish

@@ -86,6 +86,19 @@ also "what to do" "micro_batch"
 dry "a cache folder below a file" 1 "FAILED +folders" --cache_dir "$few/cache"
 says "an unknown option" 2 2 train --dry_run --output_dir "$work/none" --batch_sise 3
 
+dry=(cache --dry_run --data_path "$few" --teacher_steps 2 --cache_dir "$work/none")
+dry "a dry run of a cache" 0 "Nothing is wrong; nothing was written"
+narrow
+also "the plan" "cache: 6 trajectories of 2 points"
+check "... of this stage alone" not grep -qE "student  |training|checkpoints" "$work/out.log"
+also "the disk" "ok +disk .* to write"
+dry "... of larger pictures, whatever the student" 0 "pictures of 256 x 256" --image_size 256
+also "which take more" "^256 x 256 pixels"
+dry "... that do not fit the teacher" 1 "FAILED +configs .*100 x 100" --image_size 100
+dry "... without a shard" 1 "FAILED +transformer_2 +.*$shard" --teacher_path "$work/teacher_no_shard"
+dry "... on too little disk" 1 "FAILED +disk .* to write, .* free" --repetitions 100000000000
+
+
 says "a dry run of pictures" 0 2 sample --dry_run --model "$teacher" --prompt "a red star" --out "$work/none"
 also "says so" "Nothing is wrong"
 check "... writes nothing" test ! -e "$work/none"
@@ -99,6 +112,10 @@ says "a dry run in its folder" 0 2 train --dry_run --config "$base" --output_dir
 also "the cache is complete" "6 of 6 trajectories"
 also "it would go on" "the run goes on from"
 check "... changes nothing" diff "$work/before" <(find "$work/good" -type f -exec cksum {} + | sort)
+says "a dry run of its cache" 0 2 cache --dry_run --cache_dir "$work/good/cache" --data_path "$few" --teacher_steps 2
+also "the cache is complete" "6 of 6 trajectories"
+says "... with another seed" 1 2 cache --dry_run --cache_dir "$work/good/cache" --data_path "$few" --teacher_steps 2 --seed 5
+also "the cache is another's" "FAILED +cache .*"
 says "... with another guidance" 1 2 train --dry_run --config "$base" --output_dir "$work/good" --data_path "$few" --guidance 5
 also "the cache is another's" "FAILED +cache .*"
 finish
