@@ -230,7 +230,7 @@ class Memory {
     return strip_rows(layers, h_, w_, budget, threads, vae_element_);
   }
 
-  /// Checkpoints are written from the host's memory, and the best one is read there for the export.
+  /// Checkpoints are written from a copy in the host's memory, which is gone when the student is exported.
   StageMemory saving() const {
     StageMemory stage = training();
     stage.stage = Stage::kSaving;

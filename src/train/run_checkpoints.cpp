@@ -39,7 +39,7 @@ std::optional<TrainingState> RunCheckpoints::load(const Shard& shard) {
 }
 
 TrainingState RunCheckpoints::load_best() const {
-  return load_checkpoint(best_file(), layout_, identity_, Shard::whole(layout_.total()));
+  return load_averaged_weights(best_file(), layout_, identity_);
 }
 
 void RunCheckpoints::remove_all() const {

@@ -23,7 +23,7 @@ class RunCheckpoints {
   /// As --resume says, what the shard keeps: from that file, or the newest good one; damaged ones are passed
   /// over by name. Nothing where there is none to go on from. Error if all are damaged, or of another run.
   std::optional<TrainingState> load(const Shard& shard);
-  /// All of it.
+  /// The best one's averaged weights and counters.
   TrainingState load_best() const;
   /// What an earlier run left here is not this run's. For rank 0.
   void remove_all() const;

@@ -62,6 +62,9 @@ void save_checkpoint(const std::filesystem::path& file, const ParameterLayout& l
 /// `identity`.
 TrainingState load_checkpoint(const std::filesystem::path& file, const ParameterLayout& layout,
                               const RunIdentity& identity, const Shard& shard);
+/// The same with the counters and the averaged weights alone, whole; the other sections stay empty.
+TrainingState load_averaged_weights(const std::filesystem::path& file, const ParameterLayout& layout,
+                                    const RunIdentity& identity);
 
 /// folder/step_%08d.h5
 std::filesystem::path checkpoint_file(const std::filesystem::path& folder, int64_t step);

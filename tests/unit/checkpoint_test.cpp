@@ -161,6 +161,16 @@ TEST_CASE("checkpoint: cut off in or between any two sections it is refused by n
   check_mentions(error_of([&] { load(file); }), {file.string() + ": cannot open"});
 }
 
+TEST_CASE("checkpoint: the averaged weights alone") {
+  const TemporaryFolder folder;
+  const TrainingState whole = state_at(12),
+                      part = load_averaged_weights(checkpoint_in(folder, 12), layout(), kIdentity);
+  CHECK(part.step == 12);
+  REQUIRE(part.ema.size() == layout().total());
+  CHECK(std::equal(whole.ema.data(), whole.ema.data() + whole.ema.size(), part.ema.data()));
+  for (size_t i = 0; i < kEmaSection; ++i) CHECK(part.sections()[i]->size() == 0);
+}
+
 TEST_CASE("checkpoint: a rank that keeps a part of the state gets it from any file") {
   const TemporaryFolder folder;
   const fs::path file = checkpoint_in(folder, 12);
