@@ -5,6 +5,10 @@
 
 namespace wandistill {
 
+/// Batches whose steps with one expert come before those with the other, where these change places.
+inline constexpr int64_t kBatchesPerExpert = 4;
+/// Records of a cache shard at most: there are file systems where a file has 65,000 links at most.
+inline constexpr int64_t kMostRecords = 4096;
 /// Points of trajectories that the student's start is measured on.
 inline constexpr int64_t kCalibrationPoints = 64;
 /// Prompts of the data that are drawn where --sample_prompts names none.

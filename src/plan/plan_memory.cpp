@@ -78,13 +78,17 @@ class Memory {
     const int64_t network =
         WanActivations::bytes(in_.teacher, Keep::kNothing, passes * B, in_.teacher.tokens(h_, w_), rows,
                               on_cpu ? Dtype::kFloat32 : teacher_type_);
-    const int64_t latents = (2 * passes + 1) * B * picture_ * kFloat;
-    // One shard's trajectories; its buffers double as they grow, so as much again is free in between.
-    const int64_t per_trajectory = (2 * o_.teacher.teacher_steps + 1) * picture_ * kFloat;
-    const int64_t in_shard = std::max<int64_t>(1, (o_.cache.shard_mb << 20) / per_trajectory);
+    // Of a batch: what goes into the network and comes out, x, and UniPC's last two x0, x and velocity.
+    const int64_t batches = experts_change_places() ? kBatchesPerExpert : 1;
+    const int64_t states = batches * (o_.teacher.teacher_sampler == "unipc" ? 5 : 1);
+    const int64_t latents = (2 * passes + states) * B * picture_ * kFloat;
+    // The trajectories of a shard, or those computed together, in float32.
+    const int64_t numbers = (2 * o_.teacher.teacher_steps + 1) * picture_;
+    const int64_t in_shard =
+        std::min(kMostRecords, (o_.cache.shard_mb << 20) / (numbers * stored_cache_bytes(in_)));
     const int64_t own =
         (in_.trajectories() + in_.machine.world_size - 1) / std::max<int64_t>(1, in_.machine.world_size);
-    const int64_t shard = 2 * per_trajectory * std::min(own, (in_shard + B - 1) / B * B);
+    const int64_t shard = numbers * kFloat * std::min(own, std::max(batches * B, in_shard));
     const bool apart = in_.machine.on_gpu() && on_cpu;
     if (!apart) stage.activations += network + latents;
     in_host(stage, shard + (apart ? network + latents : 0));
@@ -92,6 +96,14 @@ class Memory {
   }
 
  private:
+  /// As Pipeline::experts_change_places().
+  bool experts_change_places() const {
+    if (in_.experts == 1) return false;
+    if (placement_ == TeacherPlacement::kExpert) return true;
+    return placement_ == TeacherPlacement::kHost && in_.machine.host_bytes > 0 &&
+           in_.experts_sizes().host_bytes(placement_) > in_.machine.host_bytes;
+  }
+
   /// Bytes in the host's memory of a rank.
   void in_host(StageMemory& stage, int64_t bytes) const {
     (in_.machine.on_gpu() ? stage.host : stage.activations) += bytes;

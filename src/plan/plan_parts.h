@@ -9,6 +9,8 @@ namespace wandistill {
 int64_t node_bytes(const PlanInput& input, const StageMemory& stage);
 Work plan_work(const PlanInput& input);
 PlanFiles plan_files(const PlanInput& input);
+/// Bytes of a number in a trajectory's file.
+int64_t stored_cache_bytes(const PlanInput& input);
 /// Samples of an epoch, and optimizer steps of the job (without --max_minutes).
 int64_t samples_per_epoch(const PlanInput& input);
 int64_t training_steps(const PlanInput& input);

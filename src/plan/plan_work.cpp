@@ -62,10 +62,8 @@ PlanFiles plan_files(const PlanInput& in) {
   const TrainOptions& o = in.options;
   const int64_t picture = in.vae.z_dim * in.latent_height() * in.latent_width();
   PlanFiles files;
-  // Latents and velocity at every point, x0, and the prompt's embedding. "auto" is that in a new folder.
-  const std::string& dtype = o.cache.cache_dtype;
-  const int64_t number = dtype == "auto" || dtype == "float32" ? kFloat : 2;
-  files.cache_trajectory = number * (2 * o.teacher.teacher_steps + 1) * picture +
+  // Latents and velocity at every point, x0, and the prompt's embedding.
+  files.cache_trajectory = stored_cache_bytes(in) * (2 * o.teacher.teacher_steps + 1) * picture +
                            kFloat * std::llround(in.prompts.mean * double(in.text_encoder.d_model));
   files.cache = in.trajectories() * files.cache_trajectory;
   if (!in.with_student) return files;
@@ -79,6 +77,11 @@ PlanFiles plan_files(const PlanInput& in) {
   if (o.save_samples)
     files.pictures = (rounds(in) + 1) * sample_prompts(in) * 3 * in.height * in.width;  // uncompressed
   return files;
+}
+
+int64_t stored_cache_bytes(const PlanInput& in) {
+  const std::string& dtype = in.options.cache.cache_dtype;
+  return dtype == "auto" || dtype == "float32" ? 4 : 2;  // "auto" is float32 in a new folder
 }
 
 int64_t samples_per_epoch(const PlanInput& in) {

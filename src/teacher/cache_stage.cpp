@@ -5,14 +5,13 @@
 #include "src/teacher/shard_writer.h"
 #include "wandistill/error.h"
 #include "wandistill/hash.h"
+#include "wandistill/job_sizes.h"
 
 namespace wandistill {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kMostRecords =
-    4096;  // of a shard: there are file systems where a file has 65,000 links at most
 constexpr double kShardSeconds =
     300;                            // a shard is written then though it is not full: what a killed job loses
 constexpr double kLookSeconds = 1;  // between looks at what other jobs have done

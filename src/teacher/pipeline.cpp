@@ -6,6 +6,7 @@
 #include "wandistill/error.h"
 #include "wandistill/file.h"
 #include "wandistill/hash.h"
+#include "wandistill/job_sizes.h"
 #include "wandistill/memory.h"
 #include "wandistill/progress.h"
 #include "wandistill/safetensors.h"
@@ -107,7 +108,7 @@ int64_t Pipeline::bytes_beside(int64_t pictures, bool guided, int64_t h, int64_t
   const int64_t passes = guided ? 2 : 1, numbers = pictures * config.in_channels * h * w;
   return WanActivations::bytes(config, Keep::kNothing, passes * pictures, config.tokens(h, w), text_rows,
                                compute_.element(dtype_)) +
-         (2 * passes + 1) * numbers * int64_t(sizeof(float));
+         (2 * passes + (two_experts() ? kBatchesPerExpert : 1)) * numbers * int64_t(sizeof(float));
 }
 
 bool Pipeline::experts_change_places() const {

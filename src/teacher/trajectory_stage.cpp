@@ -8,14 +8,12 @@
 
 #include "wandistill/error.h"
 #include "wandistill/fault.h"
+#include "wandistill/job_sizes.h"
 #include "wandistill/philox.h"
 #include "wandistill/stage.h"
 
 namespace wandistill {
 namespace {
-
-// Whose steps with one expert come before those with the other, where these change places.
-constexpr int64_t kBatchesPerExpert = 4;
 
 std::vector<std::string> keys(const std::vector<CacheItem>& items) {
   std::vector<std::string> keys;

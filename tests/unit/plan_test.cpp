@@ -222,7 +222,20 @@ TEST_CASE("plan: memory of A14B's stages") {
   const int64_t passes =
       WanActivations::bytes(a14b(), Keep::kNothing, 32, kTokens, 16 * (512 + 2), Dtype::kBfloat16);
   const int64_t picture = 4 * 16 * 128 * 128;
-  CHECK(trajectories.activations == passes + 16 * 5 * picture);
+  // The experts change places, so four batches are under way.
+  CHECK(trajectories.activations == passes + 16 * (4 + 4) * picture);
+  const int64_t trajectory = (2 * 25 + 1) * picture;
+  CHECK(trajectories.host == 64 * trajectory);
+  PlanInput many = in;
+  many.options.cache.shard_mb = 20'000;
+  CHECK(memory(many, Stage::kTrajectories).host == 100 * trajectory);
+  many.prompts.count = 1'000;
+  CHECK(memory(many, Stage::kTrajectories).host == ((20'000LL << 20) / trajectory) * trajectory);
+  many.options.cache.cache_dtype = "bfloat16";  // of the files
+  CHECK(memory(many, Stage::kTrajectories).host == (2 * (20'000LL << 20) / trajectory) * trajectory);
+  in.options.teacher.teacher_sampler = "unipc";
+  CHECK(memory(in, Stage::kTrajectories).activations == passes + 16 * (4 + 4 * 5) * picture);
+  in.options.teacher.teacher_sampler = "ddim";
   // The student's start: one expert in float32 on the host.
   CHECK(memory(in, Stage::kStart).shared == (4 + 4) * 14'288'491'584);
 
