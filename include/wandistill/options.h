@@ -24,7 +24,8 @@ struct TeacherOptions {
   double guidance = 4.0;                 // high-noise expert
   double guidance_2 = 3.0;               // low-noise expert
   std::string negative_prompt;
-  double flow_shift = 0;  // 0: as the folder's scheduler says
+  double flow_shift = 0;       // 0: as the folder's scheduler says
+  double boundary_ratio = -1;  // negative: as the folder says
 };
 
 /// The cache of the teacher's trajectories and how it is filled.
@@ -152,6 +153,8 @@ struct SampleOptions {
   double guidance = -1;          // negative: 4 for a teacher, 1 for a student
   double guidance_2 = -1;        // negative: 3 for a teacher's default, else as guidance
   std::string negative_prompt;
+  double flow_shift = 0;       // 0: as the folder's scheduler says
+  double boundary_ratio = -1;  // negative: as the folder says
   uint64_t seed = 0;
   int64_t height = 0, width = 0;  // pixels; 0: the model folder's default
   std::string noise;              // FILE.h5:dataset, [C, 1, h, w] or [n, C, 1, h, w]

@@ -39,6 +39,10 @@ class Pipeline {
   // What reads large weights is collective: the ranks of a node read them once. With a null session it is a
   // program of one process. What is there already is not read again.
 
+  /// In place of what the folder says; flow_shift 0, boundary_ratio negative: as it is. Error where there is
+  /// one expert for both sides of a boundary.
+  void set_schedule(double flow_shift, double boundary_ratio);
+
   void load_text_encoder(Session* session);
   /// The prompt cleaned, tokenised and encoded. Not collective; after load_text_encoder().
   TextEmbedding encode(const std::string& prompt);

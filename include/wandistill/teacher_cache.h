@@ -24,13 +24,13 @@ struct CacheSettings {
   uint64_t teacher_fingerprint = 0;
   std::string sampler;  // ddim | unipc
   int64_t steps = 0;
-  double guidance = 0, guidance_2 = 0, flow_shift = 0;
+  double guidance = 0, guidance_2 = 0, flow_shift = 0, boundary_ratio = 0;
   std::string negative_prompt;
   int64_t height = 0, width = 0;  // pixels
   uint64_t seed = 0;
   std::string dtype = "float32";  // of latents and velocity in the files: float32 | bfloat16 | float16
 
-  /// What these options mean for this teacher. height, width: pixels.
+  /// What these options mean for this teacher, whose schedule is set. height, width: pixels.
   static CacheSettings of(const TeacherOptions& options, const Pipeline& teacher, uint64_t fingerprint,
                           int64_t height, int64_t width, uint64_t seed, const std::string& dtype);
   /// As a JSON object; stored in every shard of trajectories.

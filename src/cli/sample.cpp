@@ -41,6 +41,7 @@ SampleLine::SampleLine()
           "of the low-noise expert (default: as --guidance; 3 where that is not given)")
       ->limits(at_least(0))
       ->unset_means("3 for a teacher, or as guidance where that is given");
+  declare_schedule(set, &o.flow_shift, &o.boundary_ratio);
   set.add("seed", &o.seed, "S", "of the noise; with the prompt's index it decides the picture");
   set.add("noise", &o.noise, "FILE.h5:NAME",
           "start from this dataset, [C,1,h,w] or one per prompt [n,C,1,h,w]");

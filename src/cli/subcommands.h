@@ -82,6 +82,8 @@ struct CacheLine {
 void declare_train(OptionSet& set, TrainOptions& options, const std::filesystem::path& data);
 /// Declares where the teacher is and how it samples.
 void declare_teacher(OptionSet& set, TeacherOptions& options);
+/// --flow_shift, --boundary_ratio.
+void declare_schedule(OptionSet& set, double* flow_shift, double* boundary_ratio);
 /// Declares the cache and how it is filled. Returns its folder's option, whose help is `folder`.
 OptionValue* declare_cache(OptionSet& set, CacheOptions& options, const std::string& folder);
 /// Declares the options that train and sample have in common for drawing pictures.

@@ -3,6 +3,16 @@
 
 namespace wandistill::cli {
 
+void declare_schedule(OptionSet& set, double* flow_shift, double* boundary_ratio) {
+  set.add("flow_shift", flow_shift, "S", "shift of the sigmas (default: as the model's scheduler says)")
+      ->limits(at_least(0))
+      ->unset_means("as the model's scheduler says");
+  set.add("boundary_ratio", boundary_ratio, "R",
+          "sigma from which on the high-noise expert of two is at work (default: as the model's folder says)")
+      ->limits(between(0, 1))
+      ->unset_means("as the model's folder says");
+}
+
 void declare_teacher(OptionSet& set, TeacherOptions& o) {
   set.group("Teacher");
   set.add("teacher_path", &o.teacher_path, "DIR",
@@ -19,9 +29,7 @@ void declare_teacher(OptionSet& set, TeacherOptions& o) {
   set.add("guidance_2", &o.guidance_2, "G", "guidance of the low-noise expert")->limits(at_least(0));
   set.add("negative_prompt", &o.negative_prompt, "TEXT",
           "what guidance leads away from (default: the empty prompt)");
-  set.add("flow_shift", &o.flow_shift, "S", "shift of the sigmas (default: as the teacher's scheduler says)")
-      ->limits(at_least(0))
-      ->unset_means("as the teacher's scheduler says");
+  declare_schedule(set, &o.flow_shift, &o.boundary_ratio);
 }
 
 OptionValue* declare_cache(OptionSet& set, CacheOptions& o, const std::string& folder) {

@@ -214,7 +214,8 @@ int dry_run_sample(Session& session, const SampleOptions& o) {
     bool two_experts = false;
     const auto configs = [&] {
       const Compute compute = Queue{1};
-      const Pipeline model(o.model, compute);
+      Pipeline model(o.model, compute);
+      model.set_schedule(o.flow_shift, o.boundary_ratio);
       const auto [height, width] =
           model.index().image_size.value_or(std::pair(kDefaultImageSize, kDefaultImageSize));
       const int64_t rows = o.height ? o.height : height, columns = o.width ? o.width : width;

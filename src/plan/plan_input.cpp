@@ -14,8 +14,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-PlanInput of_teacher(const Pipeline& teacher, const TrainOptions& options, int64_t height, int64_t width) {
-  teacher.latent_size(height, width);  // does it fit?
+PlanInput of_teacher(Pipeline& teacher, const TrainOptions& options, int64_t height, int64_t width) {
+  teacher.set_schedule(options.teacher.flow_shift, options.teacher.boundary_ratio);  // does it fit,
+  teacher.latent_size(height, width);                                                // and this?
   PlanInput input;
   input.folder = teacher.folder();
   input.teacher = teacher.transformer().config();
@@ -34,7 +35,7 @@ PlanInput of_teacher(const Pipeline& teacher, const TrainOptions& options, int64
 
 PlanInput PlanInput::load(const TrainOptions& options, int64_t image_size) {
   const Compute compute = Queue{1};
-  const Pipeline teacher(options.teacher.teacher_path, compute);
+  Pipeline teacher(options.teacher.teacher_path, compute);
   StudentConfig student = StudentConfig::load(options.student_config);
   if (image_size > 0) student.image_height = student.image_width = image_size;
   student.check_against_teacher(teacher.transformer().config().text_dim, teacher.vae_config().z_dim,
@@ -46,7 +47,7 @@ PlanInput PlanInput::load(const TrainOptions& options, int64_t image_size) {
 
 PlanInput PlanInput::load_cache(const TrainOptions& options, int64_t image_size) {
   const Compute compute = Queue{1};
-  const Pipeline teacher(options.teacher.teacher_path, compute);
+  Pipeline teacher(options.teacher.teacher_path, compute);
   int64_t height = image_size, width = image_size;
   if (image_size == 0) {
     const StudentConfig student = StudentConfig::load(options.student_config);

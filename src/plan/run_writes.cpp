@@ -11,7 +11,8 @@ namespace wandistill {
 int64_t cached_trajectories(const PlanInput& input, const std::vector<std::string>& prompts) {
   const TrainOptions& o = input.options;
   const Compute compute = Queue{1};
-  const Pipeline teacher(o.teacher.teacher_path, compute);
+  Pipeline teacher(o.teacher.teacher_path, compute);
+  teacher.set_schedule(o.teacher.flow_shift, o.teacher.boundary_ratio);
   const TeacherCache cache(
       run_cache_folder(o),
       CacheSettings::of(o.teacher, teacher, teacher.fingerprint(), input.height, input.width, o.seed,

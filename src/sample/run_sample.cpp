@@ -93,6 +93,7 @@ class SampleJob {
  private:
   void open() {
     model_.emplace(options_.model, compute_, parse_dtype(options_.dtype));
+    model_->set_schedule(options_.flow_shift, options_.boundary_ratio);
     prompts_ = options_.prompt_file.empty() ? options_.prompts : read_prompts(options_.prompt_file);
     const bool teacher = model_->two_experts();
     guidance_ = options_.guidance >= 0 ? options_.guidance : teacher ? 4 : 1;
@@ -146,9 +147,10 @@ class SampleJob {
   /// What a picture depends on, and whether it is kept at all.
   std::string settings_text() const {
     const SampleOptions& o = options_;
-    std::string text = cat(model_->fingerprint(), "\n", guidance_, " ", guidance_2_, " ", o.sampler, " ",
-                           o.steps, " ", o.seed, " ", h_, " ", w_, " ", o.device, " ", o.dtype, " ",
-                           o.pictures.vae_dtype, "\n", o.noise, "\n", o.negative_prompt, "\n");
+    std::string text =
+        cat(model_->fingerprint(), "\n", o.flow_shift, " ", o.boundary_ratio, " ", guidance_, " ",
+            guidance_2_, " ", o.sampler, " ", o.steps, " ", o.seed, " ", h_, " ", w_, " ", o.device, " ",
+            o.dtype, " ", o.pictures.vae_dtype, "\n", o.noise, "\n", o.negative_prompt, "\n");
     for (const std::string& prompt : prompts_) text += prompt + "\n";
     return cat(fnv1a(text));
   }

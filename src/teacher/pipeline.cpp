@@ -58,6 +58,15 @@ bool Pipeline::two_experts() const {
   return index_.has_transformer_2 && index_.boundary_ratio.has_value();
 }
 
+void Pipeline::set_schedule(double flow_shift, double boundary_ratio) {
+  if (flow_shift > 0) scheduler_.flow_shift = flow_shift;
+  if (boundary_ratio < 0) return;
+  if (!two_experts())
+    fail("--boundary_ratio ", boundary_ratio, ": ", folder().string(),
+         " has one expert (no transformer_2, or no boundary_ratio in model_index.json)");
+  index_.boundary_ratio = boundary_ratio;
+}
+
 void Pipeline::load_text_encoder(Session* session) {
   const auto load_tokenizer = [&] {
     if (!tokenizer_) tokenizer_.emplace(folder() / "tokenizer");

@@ -33,6 +33,7 @@ int run_cache(Session& session, const FillOptions& options) {
     teacher_placement_of(options.cache.placement);  // do the options agree?
     teacher.emplace(options.teacher.teacher_path, compute,
                     parse_teacher_dtype(options.teacher.teacher_dtype));
+    teacher->set_schedule(options.teacher.flow_shift, options.teacher.boundary_ratio);
     if (height == 0) {
       const StudentConfig student = StudentConfig::load(options.student_config);
       height = student.image_height;

@@ -35,9 +35,7 @@ TrajectoryStage::TrajectoryStage(const FillJob& job, const std::vector<CacheItem
       items_(items),
       dtype_(parse_stored_dtype(job.settings.dtype)),
       picture_(picture_of(job)),
-      sampling_{parse_sampler(job.settings.sampler), job.settings.steps, job.teacher.scheduler()} {
-  sampling_.scheduler.flow_shift = job.settings.flow_shift;
-}
+      sampling_{parse_sampler(job.settings.sampler), job.settings.steps, job.teacher.scheduler()} {}
 
 struct TrajectoryStage::Batch {
   std::vector<Trajectory> records;

@@ -22,10 +22,6 @@ std::vector<fs::path> run_folders(const TrainOptions& o) {
   return folders;
 }
 
-double run_flow_shift(const TrainOptions& o, const Pipeline& teacher) {
-  return o.teacher.flow_shift > 0 ? o.teacher.flow_shift : teacher.scheduler().flow_shift;
-}
-
 CacheSettings run_cache_settings(const TrainOptions& o, const Pipeline& teacher, const StudentConfig& student,
                                  uint64_t fingerprint, const std::string& dtype) {
   return CacheSettings::of(o.teacher, teacher, fingerprint, student.image_height, student.image_width, o.seed,

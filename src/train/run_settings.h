@@ -16,7 +16,6 @@ std::filesystem::path run_sample_folder(const TrainOptions& options);
 /// Those that a run writes to, but for those within the output folder.
 std::vector<std::filesystem::path> run_folders(const TrainOptions& options);
 
-double run_flow_shift(const TrainOptions& options, const Pipeline& teacher);
 /// fingerprint: the teacher's; dtype: of the files, as choose_cache_dtype() says.
 CacheSettings run_cache_settings(const TrainOptions& options, const Pipeline& teacher,
                                  const StudentConfig& student, uint64_t fingerprint,

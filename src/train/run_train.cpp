@@ -92,12 +92,8 @@ class TrainJob {
 
   std::string stopped(const char* rest) const { return cat("stopped ", stop_.reason(), rest); }
 
-  double flow_shift() const { return run_flow_shift(options_, *teacher_); }
-
   SamplingSettings sampling(SamplerKind sampler, int64_t steps) const {
-    SamplingSettings settings{sampler, steps, teacher_->scheduler()};
-    settings.scheduler.flow_shift = flow_shift();
-    return settings;
+    return {sampler, steps, teacher_->scheduler()};
   }
 
   RunIdentity identity() const {
@@ -110,6 +106,7 @@ class TrainJob {
     teacher_placement_of(options_.cache.placement);  // do the options agree?
     teacher_.emplace(options_.teacher.teacher_path, compute_,
                      parse_teacher_dtype(options_.teacher.teacher_dtype));
+    teacher_->set_schedule(options_.teacher.flow_shift, options_.teacher.boundary_ratio);
     student_config_ = StudentConfig::load(options_.student_config);
     student_config_.check_against_teacher(teacher_->transformer().config().text_dim,
                                           teacher_->vae_config().z_dim, teacher_->vae_config().scale());
@@ -295,7 +292,7 @@ class TrainJob {
   void train(TrainingState start) {
     const LossSettings loss{.relative = options_.sigma_weighting == "relative",
                             .renoise_weight = options_.renoise_weight,
-                            .flow_shift = flow_shift(),
+                            .flow_shift = teacher_->scheduler().flow_shift,
                             .seed = options_.seed};
     const double high_noise_from = teacher_->two_experts() ? *teacher_->index().boundary_ratio * 1000 : 0;
     trainer_.emplace(session_, options_, *student_, *dataset_, Shape{teacher_->vae_config().z_dim, h_, w_},
@@ -427,7 +424,7 @@ class TrainJob {
         chosen.ema = OpBuffer<float>(std::move(average));
       }
       ExportInfo info{.steps = options_.sample_steps,
-                      .flow_shift = flow_shift(),
+                      .flow_shift = teacher_->scheduler().flow_shift,
                       .height = student_config_.image_height,
                       .width = student_config_.image_width,
                       .teacher_name = fs::path(options_.teacher.teacher_path).filename().string(),

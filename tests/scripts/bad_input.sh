@@ -97,6 +97,11 @@ refused "a sample folder below a file" "$few/out: cannot" \
   --cache_dir "$work/cache" --sample_dir "$few/out" --save_samples
 refused "another guidance than the cache's" 'guidance = 4' --guidance 5 --cache_dir "$work/cache"
 also "... says what to do" "choose another --cache_dir"
+refused "another boundary than the cache's" 'boundary_ratio = 0.875' --boundary_ratio 0.5 --cache_dir "$work/cache"
+with one_expert model_index.json
+sed -i 's/"boundary_ratio": *[0-9.]*/"boundary_ratio": null/' "$changed/model_index.json"
+refused "a boundary for a teacher of one expert" "--boundary_ratio 0.5: $changed has one expert" \
+  --teacher_path "$changed" --boundary_ratio 0.5
 
 # address FILE DATASET: where its first chunk is, or all of it.
 address() {

@@ -50,6 +50,14 @@ inject
 draws "half precision in the decoder" 1 half "${small[@]}" --vae_dtype bfloat16
 check "... is another picture" not same_pictures one half 5
 
+# The folder's schedule, said aloud, and others.
+draws "--flow_shift and --boundary_ratio as the folder has them" 1 as_folder "${small[@]}" --flow_shift 3 --boundary_ratio 0.875
+check "... give the same pictures" same_pictures one as_folder 5
+draws "another --flow_shift" 1 shifted "${small[@]}" --flow_shift 6
+check "... is another picture" not same_pictures one shifted 5
+draws "one expert for all steps" 1 bounded "${small[@]}" --boundary_ratio 0
+check "... is another picture" not same_pictures one bounded 5
+
 # 256 tokens twice, which is worth splitting.
 large=(--prompt "${prompts[@]:0:3}" --steps 2 --image_size 256)
 draws "three larger prompts on one rank" 1 large_1 "${large[@]}"
