@@ -10,14 +10,6 @@
 namespace wandistill::WD_KERNELS {
 namespace {
 
-template <class Tile>
-__device__ __forceinline__ ConvOrigin origin_of_block(const Conv2dShape& shape) {
-  const int64_t outs = (shape.c_out + Tile::kOuts - 1) / Tile::kOuts;  // neighbours: they share the pixels
-  const int64_t across = (shape.out_width() + Tile::kColumns - 1) / Tile::kColumns;
-  const int64_t tile = blockIdx.x / outs;
-  return {tile / across * Tile::kRows, tile % across * Tile::kColumns, blockIdx.x % outs * Tile::kOuts};
-}
-
 template <class Product, class T>
 __global__ void __launch_bounds__(Product::Tile::kThreads, Product::kBlocks)
     conv2d_kernel(const ConvArguments<T> a) {
@@ -77,11 +69,7 @@ __global__ void __launch_bounds__(Product::Tile::kThreads, Product::kBlocks)
 template <class Product, class T>
 void run(const ConvArguments<T>& a, const Queue& queue) {
   using Tile = typename Product::Tile;
-  const auto parts = [](int64_t n, int64_t of) { return (n + of - 1) / of; };
-  const int64_t blocks = parts(a.shape.out_height(), Tile::kRows) *
-                         parts(a.shape.out_width(), Tile::kColumns) * parts(a.shape.c_out, Tile::kOuts);
-  launch(queue, static_cast<unsigned>(blocks), Tile::kThreads, Tile::kSharedBytes, conv2d_kernel<Product, T>,
-         a);
+  launch(queue, blocks_of<Tile>(a.shape), Tile::kThreads, Tile::kSharedBytes, conv2d_kernel<Product, T>, a);
 }
 
 /// As few outputs per block as there are, or 96, which divides the Wan VAE's widths.
@@ -94,6 +82,7 @@ void choose(const ConvArguments<float>& a, const Queue& queue) {
 }
 template <int kSide>
 void choose(const ConvArguments<bf16>& a, const Queue& queue) {
+  if (kSide == 3 && conv2d_on_hopper(a, queue)) return;
   const auto chosen = a.shape.c_out <= 8    ? run<TensorProduct<kSide, 8, 1>, bf16>
                       : a.shape.c_out <= 64 ? run<TensorProduct<kSide, 32, 1>, bf16>
                                             : run<TensorProduct<kSide, 96, 2>, bf16>;

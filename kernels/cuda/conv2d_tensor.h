@@ -57,31 +57,17 @@ class TensorProduct {
   /// Through shared memory, for stores of 16 bytes; all of the block's is free for this.
   __device__ __forceinline__ void store(const ConvArguments<bf16>& a, const ConvOrigin& origin,
                                         void* shared) const {
-    constexpr int kStride = kWarpOuts + 4, kPieces = kWarpOuts / 8;
-    static_assert(kWarps * 16 * kStride * sizeof(float) <= Tile::kSharedBytes);
-    float* slab = static_cast<float*>(shared) + warp() * 16 * kStride;
+    constexpr int kSlab = 16 * kSlabStride<kWarpOuts>;
+    static_assert(kWarps * kSlab * sizeof(float) <= Tile::kSharedBytes);
 #pragma unroll
-    for (int r = 0; r < kWarpRows; ++r) {
-#pragma unroll
-      for (int n = 0; n < kWarpOuts / 8; ++n)
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-          *reinterpret_cast<float2*>(slab + (lane() / 4 + half * 8) * kStride + n * 8 + lane() % 4 * 2) =
-              make_float2(sums_[r][n][2 * half], sums_[r][n][2 * half + 1]);
-      __syncwarp();
-      const int64_t row = origin.row + first_row() + r;
-      for (int i = lane(); i < 16 * kPieces; i += 32) {
-        const int64_t column = origin.column + i / kPieces;
-        if (row >= a.shape.out_height() || column >= a.shape.out_width()) continue;
-        const float* from = slab + i / kPieces * kStride + i % kPieces * 8;
-        const float4 left = *reinterpret_cast<const float4*>(from),
-                     right = *reinterpret_cast<const float4*>(from + 4);
-        float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
-        store_outputs(a, (row * a.shape.out_width() + column) * a.shape.c_out,
-                      origin.out + first_out() + i % kPieces * 8, v);
-      }
-      __syncwarp();
-    }
+    for (int r = 0; r < kWarpRows; ++r)
+      store_rows<kWarpOuts>(a, sums_[r], origin.out + first_out(),
+                            static_cast<float*>(shared) + warp() * kSlab, [&](int number) {
+                              const int64_t row = origin.row + first_row() + r,
+                                            column = origin.column + number;
+                              const bool inside = row < a.shape.out_height() && column < a.shape.out_width();
+                              return inside ? row * a.shape.out_width() + column : int64_t{-1};
+                            });
   }
 
  private:

@@ -45,6 +45,21 @@ struct ConvOrigin {
   int64_t row, column, out;
 };
 
+/// Blocks: tiles of the picture by groups of outputs, which are neighbours as they share the pixels.
+template <class Tile>
+unsigned blocks_of(const Conv2dShape& shape) {
+  const auto parts = [](int64_t n, int64_t of) { return (n + of - 1) / of; };
+  return static_cast<unsigned>(parts(shape.out_height(), Tile::kRows) *
+                               parts(shape.out_width(), Tile::kColumns) * parts(shape.c_out, Tile::kOuts));
+}
+template <class Tile>
+__device__ __forceinline__ ConvOrigin origin_of_block(const Conv2dShape& shape) {
+  const int64_t outs = (shape.c_out + Tile::kOuts - 1) / Tile::kOuts;
+  const int64_t across = (shape.out_width() + Tile::kColumns - 1) / Tile::kColumns;
+  const int64_t tile = blockIdx.x / outs;
+  return {tile / across * Tile::kRows, tile % across * Tile::kColumns, blockIdx.x % outs * Tile::kOuts};
+}
+
 /// 16 bytes into shared memory: the first `left` elements from `from`, zeros behind. By cp.async if
 /// `vectors`; then left is at least 16 bytes or not positive.
 template <class T>
@@ -57,16 +72,18 @@ __device__ __forceinline__ void fetch_piece(T* to, const T* from, int64_t left, 
   }
 }
 
-/// The source pixel of a pixel of the tile, -1 outside of the picture. Rows and columns are those of the
-/// doubled picture where there is one.
-template <class Tile>
-__device__ __forceinline__ int64_t source_pixel(const Conv2dShape& shape, const ConvOrigin& origin,
-                                                int pixel) {
-  const int64_t row = origin.row - Tile::kReach + pixel / Tile::kHaloColumns;
-  const int64_t column = origin.column - Tile::kReach + pixel % Tile::kHaloColumns;
+/// The pixel of x that is read for this one of the picture that is convolved; -1 outside.
+__device__ __forceinline__ int64_t source_pixel(const Conv2dShape& shape, int64_t row, int64_t column) {
   if (row < 0 || row >= shape.out_height() || column < 0 || column >= shape.out_width()) return -1;
   const int half = shape.upsample ? 1 : 0;
   return (row >> half) * shape.width + (column >> half);
+}
+/// The same of a pixel of the tile.
+template <class Tile>
+__device__ __forceinline__ int64_t source_pixel(const Conv2dShape& shape, const ConvOrigin& origin,
+                                                int pixel) {
+  return source_pixel(shape, origin.row - Tile::kReach + pixel / Tile::kHaloColumns,
+                      origin.column - Tile::kReach + pixel % Tile::kHaloColumns);
 }
 
 /// Channels [channel, channel + kChunk) of the tile's pixels.
@@ -155,5 +172,37 @@ __device__ __forceinline__ void store_outputs(const ConvArguments<T>& a, int64_t
     }
   }
 }
+
+/// The same for a warp's sums on tensor cores, 16 rows [16, kOuts] that are output pixels: pixel_of(row) says
+/// which, -1 for none. They go through `slab`, [16][kSlabStride<kOuts>], for stores of 16 bytes.
+template <int kOuts>
+constexpr int kSlabStride = kOuts + 4;
+template <int kOuts, class PixelOf>
+__device__ __forceinline__ void store_rows(const ConvArguments<bf16>& a, const float (&sums)[kOuts / 8][4],
+                                           int64_t out, float* slab, PixelOf pixel_of) {
+  constexpr int kStride = kSlabStride<kOuts>, kPieces = kOuts / 8;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int n = 0; n < kOuts / 8; ++n)
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      *reinterpret_cast<float2*>(slab + (lane / 4 + half * 8) * kStride + n * 8 + lane % 4 * 2) =
+          make_float2(sums[n][2 * half], sums[n][2 * half + 1]);
+  __syncwarp();
+  for (int i = lane; i < 16 * kPieces; i += 32) {
+    const int64_t pixel = pixel_of(i / kPieces);
+    if (pixel < 0) continue;
+    const float* from = slab + i / kPieces * kStride + i % kPieces * 8;
+    const float4 left = *reinterpret_cast<const float4*>(from),
+                 right = *reinterpret_cast<const float4*>(from + 4);
+    float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
+    store_outputs(a, pixel * a.shape.c_out, out + i % kPieces * 8, v);
+  }
+  __syncwarp();
+}
+
+/// The convolution by the kernel for Hopper (conv2d_hopper.cu); false, and nothing is done, if that is not
+/// for the queue's device or these sizes.
+bool conv2d_on_hopper(const ConvArguments<bf16>& a, const Queue& queue);
 
 }  // namespace wandistill::WD_KERNELS

@@ -102,9 +102,8 @@ enum class Major { kK, kMN };
 #define WD_LOWER                                                                     \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
   "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define WD_UPPER                                                                     \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define WD_MIDDLE "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define WD_UPPER WD_MIDDLE ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 // places: of the accumulators and of a, then those of b, accumulate and the transposes.
 #define WD_WGMMA(columns, places, accumulate_at, transposes)                                                \
   "{\n"                                                                                                     \
@@ -117,10 +116,15 @@ enum class Major { kK, kMN };
 
 template <Major kA, Major kB, int N8>
 __device__ __forceinline__ void wgmma(float (&d)[N8][4], uint64_t a, uint64_t b, bool accumulate) {
-  static_assert(N8 == 8 || N8 == 16);
+  static_assert(N8 == 8 || N8 == 12 || N8 == 16);
   if constexpr (N8 == 8)
     asm volatile(WD_WGMMA("64", "{" WD_LOWER "}, %32, %33", "%34", "%35, %36")
                  : WD_ROWS(0)
+                 : "l"(a), "l"(b), "r"(int{accumulate}), "n"(int{kA == Major::kMN}),
+                   "n"(int{kB == Major::kMN}));
+  else if constexpr (N8 == 12)
+    asm volatile(WD_WGMMA("96", "{" WD_LOWER ", " WD_MIDDLE "}, %48, %49", "%50", "%51, %52")
+                 : WD_ROWS(0), WD_ROW(8), WD_ROW(9), WD_ROW(10), WD_ROW(11)
                  : "l"(a), "l"(b), "r"(int{accumulate}), "n"(int{kA == Major::kMN}),
                    "n"(int{kB == Major::kMN}));
   else
@@ -145,6 +149,7 @@ __device__ __forceinline__ void wgmma(float (&d)[N8][4], uint32_t (&a)[4], uint6
 }
 #undef WD_WGMMA
 #undef WD_UPPER
+#undef WD_MIDDLE
 #undef WD_LOWER
 #undef WD_ROWS
 #undef WD_ROW

@@ -35,16 +35,16 @@ void await_products(int pending, std::initializer_list<Registers> named, const W
 }  // namespace engine
 
 /// d = a b, or d + a b if `accumulate`. d: per thread rows w 16 + lane / 4 and 8 below (w: the warp in its
-/// group), of columns 8 n + 2 (lane % 4) and the next; [n][0], [n][1] in the upper row. Columns: 8 N8 = 64 or
-/// 128. b, and a, are descriptors of tiles in shared memory (kernels/cuda/swizzled_tile.h).
+/// group), of columns 8 n + 2 (lane % 4) and the next; [n][0], [n][1] in the upper row. Columns: 8 N8 = 64,
+/// 96 or 128. b, and a, are descriptors of tiles in shared memory (kernels/cuda/swizzled_tile.h).
 template <Major kA, Major kB, int N8>
 void wgmma(float (&d)[N8][4], uint64_t a, uint64_t b, bool accumulate,
            engine::Where where = engine::Where::current()) {
-  static_assert(N8 == 8 || N8 == 16);
+  static_assert(N8 == 8 || N8 == 12 || N8 == 16);
   engine::issue_product({d[0], nullptr, {a, kA == Major::kMN}, {b, kB == Major::kMN}, N8 * 8, accumulate},
                         where);
 }
-/// The same with a in registers, laid out as for mma_m16n8k16, 16 rows per warp.
+/// The same, of 64 or 128 columns, with a in registers, laid out as for mma_m16n8k16, 16 rows per warp.
 template <Major kB, int N8>
 void wgmma(float (&d)[N8][4], uint32_t (&a)[4], uint64_t b, bool accumulate,
            engine::Where where = engine::Where::current()) {

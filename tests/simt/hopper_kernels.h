@@ -20,7 +20,8 @@ using TmaBox = void(int rank, const std::array<int, 5>& sizes, const std::array<
 /// out = in [tiles, 8, 64], through a ring of two stages.
 using TmaRing = void(int tiles, const bf16* in, bf16* out, const Queue& queue);
 /// c [64, N] += a b, k = 64; a [64, 64] with rows m (k for kRowsAreK); b [N, 64] with rows n, or [64, N] with
-/// rows k. By tma_load, or by ordinary stores and fence_proxy_async().
+/// rows k; N = 64, 128, or 96 with k in the columns of both. By tma_load, or by ordinary stores and
+/// fence_proxy_async().
 using WarpgroupProduct = void(int columns, SourceOfA a_from, bool b_rows_are_k, bool by_stores, const bf16* a,
                               const bf16* b, float* c, const Queue& queue);
 /// out [64] = in [64] reversed + 2 (rounds - 1), from two warps to two others through two named barriers.

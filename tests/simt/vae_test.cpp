@@ -45,6 +45,35 @@ TEST_CASE("conv2d: three and more tiles, chunks and blocks of outputs") {
                 {{5, 7, 96, 72, 1}, true, 1}});
 }
 
+// For Hopper's kernel: tiles of 16 x 16 outputs in patches of 4 x 8, blocks of 96 outputs, chunks of 64 input
+// channels in two stages.
+TEST_CASE("conv2d, Hopper") {
+  const std::vector<ConvCase> cases = {{{1, 1, 64, 96}, true, 0},
+                                       {{1, 1, 8, 72, 3, true}, true, 1},
+                                       {{5, 7, 72, 96}, true, 1},
+                                       {{7, 1, 96, 80}, false, 2},
+                                       {{16, 16, 128, 96}, true, 1},
+                                       {{16, 16, 64, 192}, false, 0},
+                                       {{3, 5, 200, 200}, true, 2},
+                                       {{3, 4, 320, 96, 3, true}, false, 1},
+                                       {{33, 35, 96, 96}, true, 2},
+                                       {{8, 8, 64, 96, 3, true}, true, 1},
+                                       {{9, 17, 136, 104, 3, true}, true, 2},
+                                       // By the other kernels.
+                                       {{5, 7, 64, 64}, true, 1},
+                                       {{5, 7, 64, 96, 1}, true, 1},
+                                       {{5, 7, 20, 96}, true, 1},
+                                       {{5, 7, 64, 97}, true, 1},
+                                       {{5, 7, 64, 96}, true, 1, 1}};
+  std::vector<ConvProblem<bf16>> problems(cases.begin(), cases.end());
+  on_hopper([&](DeviceSession& session, const HopperKernels&) {
+    for (const ConvProblem<bf16>& each : problems)
+      with_context(each, [&](const ConvProblem<bf16>& problem) {
+        CHECK(problem.excess_of(session, session.ops<bf16>().conv2d_forward) <= 1);
+      });
+  });
+}
+
 TEST_CASE("conv2d: tensors that are not aligned") {
   check_conv2d({{{5, 7, 40, 24}, true, 1, 1}, {{3, 4, 48, 80}, false, 2, 3}, {{5, 7, 72, 8, 1}, true, 2, 1}});
 }

@@ -222,6 +222,8 @@ void launch_product(SourceOfA from, bool rows_are_k, bool by_stores, const bf16*
 
 void warpgroup_product(int columns, SourceOfA a_from, bool b_rows_are_k, bool by_stores, const bf16* a,
                        const bf16* b, float* c, const Queue& queue) {
+  if (columns == 96)  // the others would take b in parts of 64 columns, or a in registers
+    return launch_product<96, SourceOfA::kColumnsAreK, false>(by_stores, a, b, c, queue);
   (columns == 64 ? launch_product<64> : launch_product<128>)(a_from, b_rows_are_k, by_stores, a, b, c, queue);
 }
 
