@@ -103,23 +103,30 @@ __device__ __forceinline__ void gather_pixels(const ConvArguments<bf16>& a, cons
     ring.await_empty(chunk);
 #pragma unroll 1
     for (int first = thread / kPieces; first < P::kPixels; first += kBatch * kAbreast) {
-      float v[kBatch][8] = {};
+      uint4 batch[kBatch];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         const int pixel = first + i * kAbreast;
         const int64_t source = pixel < P::kPixels ? pixels.source[pixel] : -1;
-        if (source >= 0 && there) load(a.x + source * a.shape.c_in + channel, v[i]);
+        batch[i] = make_uint4(0, 0, 0, 0);
+        if (source >= 0 && there)
+          batch[i] = *reinterpret_cast<const uint4*>(a.x + source * a.shape.c_in + channel);
       }
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         const int pixel = first + i * kAbreast;
         if (pixel >= P::kPixels) break;
-        if (a.gamma != nullptr) {
-          const float scale = pixels.scale[pixel];
-#pragma unroll
-          for (int k = 0; k < 8; ++k) v[i][k] = silu_of(v[i][k] * scale * gamma[k]);
+        bf16* to = tile + swizzled_index<P::kPixels>(pixel, column);
+        if (a.gamma == nullptr) {
+          store16(to, batch[i]);
+          continue;
         }
-        store(tile + swizzled_index<P::kPixels>(pixel, column), v[i]);
+        float v[8];
+        unpack(batch[i], v);
+        const float scale = pixels.scale[pixel];
+#pragma unroll
+        for (int k = 0; k < 8; ++k) v[k] = silu_of(v[k] * scale * gamma[k]);
+        store(to, v);
       }
     }
     fence_proxy_async();

@@ -36,6 +36,14 @@ __device__ __forceinline__ uint32_t shared_address(const void* in_shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(in_shared));
 }
 
+// ---- Wide stores
+/// As one number: a struct's members nvcc stores one by one at many places.
+__device__ __forceinline__ void store16(void* to, const uint4& words) {
+  using Number = unsigned __int128;
+  const Number low = words.x | uint64_t{words.y} << 32, high = words.z | uint64_t{words.w} << 32;
+  *static_cast<Number*>(to) = low | high << 64;
+}
+
 // ---- cp.async
 __device__ __forceinline__ void cp_async16(void* to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)), "l"(from),

@@ -12,16 +12,17 @@ struct dim3 {
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
-struct alignas(8) float2 {
+// Those that are aligned are for accesses to several elements of another type at once.
+struct [[gnu::may_alias]] alignas(8) float2 {
   float x, y;
 };
-struct alignas(16) float4 {
+struct [[gnu::may_alias]] alignas(16) float4 {
   float x, y, z, w;
 };
-struct alignas(8) uint2 {
+struct [[gnu::may_alias]] alignas(8) uint2 {
   unsigned x, y;
 };
-struct alignas(16) uint4 {
+struct [[gnu::may_alias]] alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 
@@ -36,6 +37,11 @@ inline uint2 make_uint2(unsigned x, unsigned y) {
 }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
   return {x, y, z, w};
+}
+
+/// 16 bytes in one access, `to` aligned to as many.
+inline void store16(void* to, const uint4& words) {
+  *static_cast<uint4*>(to) = words;
 }
 
 }  // namespace wandistill::simt

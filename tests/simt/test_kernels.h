@@ -22,7 +22,7 @@ using LoadMatrix = void(int kind, const uint16_t* in, uint32_t* out, const Queue
 /// c [16, 8] += a [16, K] b [8, K]^T, K = 16 (8 for tf32).
 template <class T>
 using MatrixProduct = void(const T* a, const T* b, float* c, const Queue& queue);
-/// out = in by cp.async, `count` floats (a multiple of 4); zeros from `valid` on.
+/// out = in by cp.async and store16, `count` floats (a multiple of 4); zeros from `valid` on.
 using AsyncCopy = void(int count, int valid, const float* in, float* out, const Queue& queue);
 /// out [7, n]: bits of narrow<bf16>, narrow<fp16>, pack2 of both (x, -x), to_tf32, widen of the first two.
 using Convert = void(int n, const float* x, uint32_t* out, const Queue& queue);

@@ -96,7 +96,8 @@ __global__ void async_copy_kernel(int count, int valid, const float* in, float* 
     cp_async_commit();
   };
   const auto store = [&](int from, int to) {
-    for (int i = from + thread; i < to; i += threads) out[i] = tile[i];
+    for (int i = from + thread * 4; i < to; i += threads * 4)
+      store16(out + i, *reinterpret_cast<const uint4*>(tile + i));
   };
   fetch(0, half);
   fetch(half, count);

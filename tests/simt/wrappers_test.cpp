@@ -132,7 +132,7 @@ TEST_CASE("mma.sync") {
   });
 }
 
-TEST_CASE("cp.async") {
+TEST_CASE("cp.async, stores of 16 bytes") {
   on_every_device([](DeviceSession& session, const TestKernels& kernels) {
     for (const int count : {8, 64, 264, 1024})
       for (const int valid : {0, 4, count / 8 * 4, count}) {
