@@ -36,8 +36,8 @@ BENCHES   := $(patsubst bench/%.cpp,$(BIN)/bench/%,$(BENCH_SRC))
 WIDE_VECTORS := $(if $(filter x86_64,$(shell uname -m)),-mprefer-vector-width=512)
 # Contraction to fused multiply-add is wanted in the fast kernels only; elsewhere rounding is as written.
 $(BUILD)/kernels/cpu/%.o: CXXFLAGS += -ffp-contract=fast $(WIDE_VECTORS)
-# g++ 12 takes the AVX-512 intrinsics in Eigen for uninitialised reads (https://gcc.gnu.org/PR105593).
-$(BUILD)/src/model/project%.o $(BUILD)/tests/teacher/float64.o: CXXFLAGS += -Wno-maybe-uninitialized
+# g++ 12 takes AVX-512 intrinsics, Eigen's among them, for uninitialised reads (https://gcc.gnu.org/PR105593).
+$(BUILD)/src/model/project%.o $(BUILD)/tests/teacher/float64.o $(BUILD)/kernels/cpu/bf16_tiles.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 .PHONY: all tests benches force
 all: found $(PROGRAMS) ## say what was found and build the programs (CUDA=0: without CUDA)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bench/measure.h"
+#include "wandistill/converted_weights.h"
 #include "wandistill/wan_transformer.h"
 
 namespace wandistill::bench {
@@ -38,8 +39,8 @@ class Student {
  public:
   /// averaged: with a moving average of the weights, as in training.
   Student(const WanConfig& config, Buffer<float> weights, StudentBatch batch, bool averaged,
-          const Queue& queue)
-      : transformer_(config),
+          const Queue& queue, const Ops& ops = kCpuOps)
+      : transformer_(config, ops),
         queue_(queue),
         batch_(std::move(batch)),
         text_(pack(batch_, config.text_dim)),
@@ -56,15 +57,15 @@ class Student {
   }
 
   void forward() {
-    transformer_.forward(weights_.data(), input_, activations_, velocity_.data(), queue_);
+    transformer_.forward({weights_.data(), &converted_}, input_, activations_, velocity_.data(), queue_);
     kCpuOps.weighted_mse(batch_.size(), velocity_.size() / batch_.size(), velocity_.data(),
                          batch_.target.data(), loss_weights_.data(), errors_.data(), dvelocity_.data(),
                          queue_);
   }
   /// Adds to the gradients.
   void backward(const GradientsReady& ready = {}) {
-    transformer_.backward(weights_.data(), input_, activations_, dvelocity_.data(), gradients_.data(), queue_,
-                          ready);
+    transformer_.backward({weights_.data(), &converted_}, input_, activations_, dvelocity_.data(),
+                          gradients_.data(), queue_, ready);
   }
   void clear_gradients() { std::fill(gradients_.begin(), gradients_.end(), 0.0f); }
   void update() {
@@ -80,6 +81,7 @@ class Student {
     kCpuOps.plan_update(step, &squared_norm, &state_, queue_);
     kCpuOps.adamw(step, &state_, gradients_.size(), gradients_.data(), weights_.data(), m_.data(), v_.data(),
                   average_.empty() ? nullptr : average_.data(), nullptr, queue_);
+    converted_.changed();
   }
   void step() {
     clear_gradients();
@@ -114,6 +116,7 @@ class Student {
   TextBatch text_;
   WanInput input_;
   Buffer<float> weights_, average_, gradients_, m_, v_, velocity_, dvelocity_;
+  ConvertedWeights converted_;
   std::vector<double> errors_;
   std::vector<float> loss_weights_;
   WanActivations activations_{Keep::kAll};

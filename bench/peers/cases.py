@@ -83,10 +83,13 @@ class StudentStep(Case):
         function = self.compile(self.network, variant)
         return lambda: self.step(function), lambda: self.results(function)
 
+    def loss(self, function):
+        velocity = function(self.latents[:, :, None], self.timesteps, self.text, return_dict=False)[0]
+        return velocity, F.mse_loss(velocity[:, :, 0], self.target)
+
     def step(self, function, look=lambda velocity: None):
         self.optimizer.zero_grad(set_to_none=self.frees_gradients)
-        velocity = function(self.latents[:, :, None], self.timesteps, self.text, return_dict=False)[0]
-        loss = F.mse_loss(velocity[:, :, 0], self.target)
+        velocity, loss = self.loss(function)
         loss.backward()
         look(velocity)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -102,6 +105,22 @@ class StudentStep(Case):
         losses = [self.step(function, look)]
         losses += [self.step(function), self.step(function)]
         out["loss"] = torch.stack([loss.detach() for loss in losses])
+        return out
+
+
+class StudentStepBf16(StudentStep):
+    """The same with products of bfloat16, the peer's by autocast; weights, gradients and sums in float32 on both sides."""
+    subject = "student_step_bf16"
+    # Of the two sides' own roundings: each is about as far from float32.
+    bounds = {"velocity": 3e-2, "gradient": 6e-2, "loss": 1e-2}
+
+    def loss(self, function):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().loss(function)
+
+    def results(self, function):
+        out = super().results(function)
+        out["velocity"] = out["velocity"].float()
         return out
 
 

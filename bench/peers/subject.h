@@ -60,6 +60,9 @@ class Subject {
 /// model: the folder of a component or of a pipeline in the diffusers layout.
 std::unique_ptr<Subject> make_student_step(const std::filesystem::path& model, const Inputs& inputs,
                                            const Queue& queue);
+/// With products of bfloat16.
+std::unique_ptr<Subject> make_student_step_bf16(const std::filesystem::path& model, const Inputs& inputs,
+                                                const Queue& queue);
 std::unique_ptr<Subject> make_transformer_forward(const std::filesystem::path& model, const Inputs& inputs,
                                                   const Queue& queue);
 std::unique_ptr<Subject> make_text_encoder(const std::filesystem::path& model, const Inputs& inputs,

@@ -1,5 +1,6 @@
 #include "bench/peers/subject.h"
 #include "bench/student.h"
+#include "wandistill/error.h"
 #include "wandistill/flops.h"
 
 namespace wandistill::bench {
@@ -13,8 +14,8 @@ StudentBatch read_batch(const Inputs& inputs) {
 
 class StudentStep : public Subject {
  public:
-  StudentStep(const std::filesystem::path& model, const Inputs& inputs, const Queue& queue)
-      : StudentStep(WanConfig::load(model), model, inputs, queue) {}
+  StudentStep(const std::filesystem::path& model, const Inputs& inputs, const Queue& queue, const Ops& ops)
+      : StudentStep(WanConfig::load(model), model, inputs, queue, ops) {}
 
   void run() override { student_.step(); }
 
@@ -45,9 +46,9 @@ class StudentStep : public Subject {
 
  private:
   StudentStep(const WanConfig& config, const std::filesystem::path& model, const Inputs& inputs,
-              const Queue& queue)
-      : student_(config, load_wan_weights(model, ParameterLayout(config)), read_batch(inputs), false, queue) {
-  }
+              const Queue& queue, const Ops& ops)
+      : student_(config, load_wan_weights(model, ParameterLayout(config)), read_batch(inputs), false, queue,
+                 ops) {}
 
   Student student_;
 };
@@ -98,7 +99,13 @@ class TransformerForward : public Subject {
 
 std::unique_ptr<Subject> make_student_step(const std::filesystem::path& model, const Inputs& inputs,
                                            const Queue& queue) {
-  return std::make_unique<StudentStep>(model, inputs, queue);
+  return std::make_unique<StudentStep>(model, inputs, queue, kCpuOps);
+}
+
+std::unique_ptr<Subject> make_student_step_bf16(const std::filesystem::path& model, const Inputs& inputs,
+                                                const Queue& queue) {
+  if (!cpu_bf16::instructions()) fail("this CPU has no instructions for products of bfloat16");
+  return std::make_unique<StudentStep>(model, inputs, queue, kCpuBf16Ops);
 }
 
 std::unique_ptr<Subject> make_transformer_forward(const std::filesystem::path& model, const Inputs& inputs,

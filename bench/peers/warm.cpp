@@ -1,8 +1,9 @@
 // Keeps one computation warm and times it whenever it is told to, so that bench/peers can alternate it with
 // another program's.
 //
-//   warm SUBJECT MODEL_FOLDER INPUTS_FOLDER     (SUBJECT: student_step, transformer_forward, text_encoder,
-//                                                vae_decode, ddim_sampling)
+//   warm SUBJECT MODEL_FOLDER INPUTS_FOLDER     (SUBJECT: student_step, student_step_bf16,
+//                                                transformer_forward, text_encoder, vae_decode,
+//                                                ddim_sampling)
 //
 // It answers with one line of JSON when it is ready and for each line of its input:
 //   results      writes INPUTS_FOLDER/ours.safetensors
@@ -28,6 +29,7 @@ using Make = std::unique_ptr<Subject>(const std::filesystem::path&, const Inputs
 std::unique_ptr<Subject> make(const std::string& name, const std::filesystem::path& model,
                               const Inputs& inputs, const Queue& queue) {
   const std::map<std::string, Make*> known{{"student_step", make_student_step},
+                                           {"student_step_bf16", make_student_step_bf16},
                                            {"transformer_forward", make_transformer_forward},
                                            {"text_encoder", make_text_encoder},
                                            {"vae_decode", make_vae_decode},

@@ -25,12 +25,23 @@ struct Compute : Queue {
   bool on_host() const { return !stream; }
   /// For what is not ported to devices, or not worth it.
   Queue host() const { return {threads}; }
-  /// The element type that a model asked for in `dtype` gets: the host has float32 alone.
+  /// This rank's CPU cores, for transformers too.
+  Compute on_cpu() const {
+    Compute cpu(host());
+    cpu.bf16_products = bf16_products;
+    return cpu;
+  }
+  /// The element type that a model asked for in `dtype` gets: the host keeps everything in float32.
   Dtype element(Dtype dtype) const { return on_host() ? Dtype::kFloat32 : dtype; }
   WanTransformer transformer(const WanConfig& config, Dtype dtype) const {
+    if (on_host() && bf16_products && dtype == Dtype::kBfloat16)
+      return WanTransformer(config, *bf16_products);
     return element(dtype) == Dtype::kFloat32 ? WanTransformer(config, *ops)
                                              : WanTransformer(config, *bf16_ops);
   }
+
+  /// For the log: what the products of a transformer asked for in `dtype` are computed in.
+  std::string products(Dtype dtype) const;
 
   template <class T>
   const OpsOf<T>& table() const {
@@ -47,6 +58,8 @@ struct Compute : Queue {
   DeviceCollectives* collectives = nullptr;  // null too in a program of one process
   const OpsOf<float>* ops = &kCpuOps;
   const OpsOf<bf16>* bf16_ops = nullptr;
+  /// For transformers on the host that are asked for in bfloat16; null: they compute in float32.
+  const Ops* bf16_products = nullptr;
 };
 
 /// The host's values where the ops work, as T (float or bf16).
@@ -96,7 +109,7 @@ class ModelWeights {
 ModelWeights load_wan_weights(const std::filesystem::path& folder, const ParameterLayout& layout,
                               const Compute& compute, Dtype dtype);
 
-/// "float32" or "bfloat16"; anything else is an error naming these.
+/// "float32", or "bfloat16", also written "bf16"; anything else is an error naming these.
 Dtype parse_dtype(const std::string& name);
 
 /// --teacher_dtype: the same, and "float16", which is computed in bfloat16: as large, with float32's range.

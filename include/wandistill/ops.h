@@ -79,6 +79,9 @@ using Ops = OpsOf<float>;
 
 /// The fast CPU kernels.
 extern const Ops kCpuOps;
+/// The same with products of bfloat16 in linear layers and attention, on CPUs with instructions for them
+/// (matmul.h).
+extern const Ops kCpuBf16Ops;
 /// The plain twins: slow, accumulating in double.
 extern const Ops kRefOps;
 

@@ -62,6 +62,7 @@ struct TrainOptions {
   std::string output_dir;
   std::string device = "auto";            // auto | cpu | cuda | simt
   std::string student_dtype = "float32";  // of weights and activations on a device: float32 | bfloat16
+  std::string compute_dtype;              // not empty: sets teacher_dtype and student_dtype
   bool dry_run = false;                   // plans and checks, and writes nothing
   double time_margin = 2;                 // minutes, of stop_before_the_end
   bool distributed = false;               // accepted: the world size is MPI's
@@ -112,6 +113,7 @@ struct FillOptions {
   std::string device = "auto";
   uint64_t seed = 0;
   bool dry_run = false;         // plans and checks, and writes nothing
+  std::string compute_dtype;    // not empty: sets teacher_dtype
   double time_margin = 2;       // minutes, of stop_before_the_end
   double fence_timeout = 3600;  // seconds
 };
@@ -148,6 +150,7 @@ struct SampleOptions {
   bool dry_run = false;  // checks, and writes nothing
   std::string device = "auto";
   std::string dtype = "float32";
+  std::string compute_dtype;  // not empty: sets dtype
   int64_t steps = 25;
   std::string sampler = "ddim";  // ddim | unipc
   double guidance = -1;          // negative: 4 for a teacher, 1 for a student

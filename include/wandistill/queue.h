@@ -3,6 +3,7 @@
 
 namespace wandistill {
 
+class ConvertedWeights;
 class Stream;
 
 /// The execution resources an op may use. On the CPU that is a number of threads; results never depend on it,
@@ -11,6 +12,8 @@ class Stream;
 struct Queue {
   int threads = 1;
   Stream* stream = nullptr;
+  /// Of the weights that ops of namespace cpu_bf16 are given; null: they convert a weight for each product.
+  ConvertedWeights* converted = nullptr;
 };
 
 }  // namespace wandistill

@@ -88,7 +88,7 @@ class WanTransformer {
   /// gradients += d loss / d weights, from dvelocity = d loss / d velocity of the last forward pass with
   /// these weights, input and activations (which must keep more than nothing). dlatents [B, in_channels, h,
   /// w] is not formed: no caller needs it.
-  void backward(const void* weights, const WanInput& input, WanActivations& activations,
+  void backward(const WanWeights& weights, const WanInput& input, WanActivations& activations,
                 const float* dvelocity, float* gradients, const Queue& queue,
                 const GradientsReady& ready = {}) const;
 

@@ -34,6 +34,9 @@ class WanWeights {
   WanWeights(std::nullptr_t) {}                           // NOLINT: none
   WanWeights(const void* flat) : flat_(flat) {}           // NOLINT: a buffer is that
   WanWeights(PlacedWeights* placed) : placed_(placed) {}  // NOLINT
+  /// converted: of this buffer on the host, for ops that read weights in bfloat16.
+  WanWeights(const void* flat, ConvertedWeights* converted) : flat_(flat), converted_(converted) {}
+  WanWeights(PlacedWeights* placed, ConvertedWeights* converted) : placed_(placed), converted_(converted) {}
   explicit operator bool() const { return flat_ || placed_; }
 
   /// T: the ops' element type.
@@ -44,12 +47,15 @@ class WanWeights {
   }
   /// Null: flat.
   PlacedWeights* placed() const { return placed_; }
+  /// Null: not kept.
+  ConvertedWeights* converted() const { return converted_; }
   /// Tells these weights from others.
   const void* identity() const { return placed_ ? static_cast<const void*>(placed_) : flat_; }
 
  private:
   const void* flat_ = nullptr;
   PlacedWeights* placed_ = nullptr;
+  ConvertedWeights* converted_ = nullptr;
 };
 
 /// T: the ops' element type.

@@ -97,6 +97,7 @@ CacheLine::CacheLine(const std::filesystem::path& data)
       "say what it will take and check files, sizes, disk, memory and devices for it; writes nothing, exit "
       "code 1 if something is wrong");
   declare_device(set, &o.device);
+  declare_compute_dtype(set, &o.compute_dtype);
   declare_time_margin(set, &o.time_margin);
   set.add("fence_timeout", &o.fence_timeout, "SECONDS", "how long ranks may be waited for")
       ->limits(at_least(0.001));
@@ -104,6 +105,7 @@ CacheLine::CacheLine(const std::filesystem::path& data)
 
 bool CacheLine::parse(const std::vector<std::string>& arguments) {
   if (!set.parse(arguments)) return false;
+  apply_compute_dtype(options.compute_dtype, {{"teacher_dtype", &options.teacher.teacher_dtype}});
   require_option("cache_dir", options.cache.cache_dir);
   require_option("teacher_path", options.teacher.teacher_path);
   require_option("data_path", options.data_path);

@@ -59,6 +59,8 @@ PlanLine::PlanLine(const std::filesystem::path& data)
 
 bool PlanLine::parse(const std::vector<std::string>& arguments) {
   if (!set.parse(arguments)) return false;
+  apply_compute_dtype(options.train.compute_dtype, {{"teacher_dtype", &options.train.teacher.teacher_dtype},
+                                                    {"student_dtype", &options.train.student_dtype}});
   require_option("teacher_path", options.train.teacher.teacher_path);
   require_option("student_config", options.train.student_config);
   require_option("data_path", options.train.data_path);

@@ -53,12 +53,14 @@ SampleLine::SampleLine()
   declare_pictures(set, o.pictures);
   declare_device(set, &o.device);
   declare_time_margin(set, &o.time_margin);
-  set.add("dtype", &o.dtype, "", "for computing on a GPU; the CPU computes in float32 whatever this says")
+  declare_compute_dtype(set, &o.compute_dtype);
+  set.add("dtype", &o.dtype, "", "for computing on a GPU, and of the transformers' products on the CPU")
       ->choices({"float32", "bfloat16"});
 }
 
 bool SampleLine::parse(const std::vector<std::string>& arguments) {
   if (!set.parse(arguments)) return false;
+  apply_compute_dtype(options.compute_dtype, {{"dtype", &options.dtype}});
   require_option("model", options.model);
   require_option("out", options.out);
   if (options.prompts.empty() && options.prompt_file.empty())

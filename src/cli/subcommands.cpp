@@ -61,6 +61,27 @@ void declare_device(OptionSet& set, std::string* device) {
       ->choices({"auto", "cpu", "cuda", "simt"});
 }
 
+void declare_compute_dtype(OptionSet& set, std::string* compute_dtype) {
+  set.add("compute_dtype", compute_dtype, "",
+          "of matrix products, for all transformers of the run: bf16 (or bfloat16) takes the CPU's "
+          "instructions for "
+          "it, with float32 sums, where it has them, and the GPU's (default: as the other dtypes say)")
+      ->choices({"float32", "bf16", "bfloat16"})
+      ->unset_means("as the other dtypes say");
+}
+
+void apply_compute_dtype(const std::string& compute_dtype,
+                         const std::vector<std::pair<const char*, std::string*>>& options) {
+  if (compute_dtype.empty()) return;
+  const std::string dtype = compute_dtype == "float32" ? "float32" : "bfloat16";
+  for (const auto& [name, value] : options) {
+    if (*value != "float32" && *value != dtype)
+      usage_error("--", name, " ", *value, " contradicts --compute_dtype ", compute_dtype,
+                  "; one of them is enough");
+    *value = dtype;
+  }
+}
+
 void declare_time_margin(OptionSet& set, double* minutes) {
   set.add("time_margin", minutes, "MINUTES",
           "stop this long before Slurm ends the job, as after a signal, with exit code 85; 0: wait for a "

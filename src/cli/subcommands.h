@@ -92,6 +92,12 @@ void declare_pictures(OptionSet& set, PictureOptions& options);
 void declare_vae(OptionSet& set, std::string* dtype, int64_t* tile_rows, std::string* conv);
 /// Declares --device.
 void declare_device(OptionSet& set, std::string* device);
+/// Declares --compute_dtype.
+void declare_compute_dtype(OptionSet& set, std::string* compute_dtype);
+/// Where --compute_dtype is given, sets these options to it; UsageError where one of them says something
+/// else.
+void apply_compute_dtype(const std::string& compute_dtype,
+                         const std::vector<std::pair<const char*, std::string*>>& options);
 /// Declares --time_margin.
 void declare_time_margin(OptionSet& set, double* minutes);
 /// UsageError where an option without which nothing can be done is missing.

@@ -100,10 +100,10 @@ void declare_run(OptionSet& set, TrainOptions& o) {
       "say what the run will take and check files, sizes, disk, memory and devices for it; writes nothing, "
       "exit code 1 if something is wrong");
   declare_device(set, &o.device);
+  declare_compute_dtype(set, &o.compute_dtype);
   set.add("student_dtype", &o.student_dtype, "",
-          "of the student's weights and activations on a GPU, beside float32 masters; the CPU computes in "
-          "float32 "
-          "whatever this says")
+          "of the student's weights and activations on a GPU, and of its products on the CPU, beside float32 "
+          "masters")
       ->choices({"float32", "bfloat16"});
   declare_time_margin(set, &o.time_margin);
   set.add("distributed", &o.distributed,
@@ -143,6 +143,8 @@ TrainLine::TrainLine(const std::filesystem::path& data)
 
 bool TrainLine::parse(const std::vector<std::string>& arguments) {
   if (!set.parse(arguments)) return false;
+  apply_compute_dtype(options.compute_dtype, {{"teacher_dtype", &options.teacher.teacher_dtype},
+                                              {"student_dtype", &options.student_dtype}});
   require_option("output_dir", options.output_dir);
   require_option("teacher_path", options.teacher.teacher_path);
   require_option("student_config", options.student_config);

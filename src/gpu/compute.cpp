@@ -95,10 +95,17 @@ int64_t Compute::memory_budget(const Session& session) const {
   return free >= 0 ? free / 2 : available_memory() / 2 / session.local_size();
 }
 
+std::string Compute::products(Dtype dtype) const {
+  if (dtype == Dtype::kFloat32) return "float32";
+  if (!on_host()) return "bfloat16";
+  if (bf16_products) return cat("bfloat16 by ", cpu_bf16::instructions());
+  return "float32 (not every CPU has instructions for bfloat16)";
+}
+
 Dtype parse_dtype(const std::string& name) {
   if (name == "float32") return Dtype::kFloat32;
-  if (name == "bfloat16") return Dtype::kBfloat16;
-  fail("unknown element type '", name, "'; expected float32 or bfloat16");
+  if (name == "bfloat16" || name == "bf16") return Dtype::kBfloat16;
+  fail("unknown element type '", name, "'; expected float32 or bfloat16 (or bf16)");
 }
 
 Dtype parse_teacher_dtype(const std::string& name) {
@@ -108,6 +115,8 @@ Dtype parse_teacher_dtype(const std::string& name) {
 ComputeDevice::ComputeDevice(Session& session, const std::string& name, const std::string& conv)
     : ComputeDevice(choose_device(session, name, conv), session.threads(),
                     name == "auto" || name == "cuda" ? own_gpu(session, name) : 0, conv) {
+  // Pictures do not depend on which rank draws them.
+  if (session.any(!cpu_bf16::instructions())) compute_.bf16_products = nullptr;
   if (!device_) return;
   collectives_ = make_device_collectives(session, *device_);
   compute_.collectives = collectives_.get();
@@ -123,11 +132,14 @@ ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu, cons
     device_ = make_simt_device({});
   else if (name != "cpu")
     fail("unknown device '", name, "'; expected cpu, cuda or simt");
+  const Ops* const bf16_products = cpu_bf16::instructions() ? &kCpuBf16Ops : nullptr;
+  compute_.bf16_products = bf16_products;
   if (!device_) return;
   stream_ = device_->make_stream();
   compute_ = !cuda           ? Compute(threads, *device_, *stream_, simt_ops<float>(), simt_ops<bf16>())
              : conv == "own" ? Compute(threads, *device_, *stream_, cuda_ops<float>(), cuda_ops<bf16>())
                              : Compute(threads, *device_, *stream_, cudnn_ops<float>(), cudnn_ops<bf16>());
+  compute_.bf16_products = bf16_products;
 }
 
 }  // namespace wandistill

@@ -3,7 +3,7 @@
 
 namespace wandistill {
 
-void WanTransformer::backward(const void* weights, const WanInput& input, WanActivations& activations,
+void WanTransformer::backward(const WanWeights& weights, const WanInput& input, WanActivations& activations,
                               const float* dvelocity, float* gradients, const Queue& queue,
                               const GradientsReady& ready) const {
   WD_REQUIRE(activations.keep_ != Keep::kNothing);

@@ -137,7 +137,7 @@ WanTransformer::Pass<Element>::Pass(const WanTransformer& model, const OpsOf<Ele
       ops(table),
       input(in),
       s(state),
-      queue(q),
+      queue{q.threads, q.stream, weights.converted()},
       B(in.text->batch()),
       L(in.split ? in.split->own.size() : config.tokens(in.height, in.width)),
       N(B * L),

@@ -85,7 +85,7 @@ struct WanTransformer::Pass {
   const OpsOf<Element>& ops;
   const WanInput& input;
   WanActivations::StateOf<Element>& s;
-  const Queue& queue;
+  const Queue queue;      // with the weights' conversions
   int64_t B, L, N, T, C;  // samples, tokens of each computed here, B * L, text rows, hidden
   int64_t tokens, first;  // of each sample in all; the first that is computed here
   PlacedWeights* placed;  // or null

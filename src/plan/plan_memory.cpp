@@ -5,6 +5,7 @@
 #include "src/plan/plan_parts.h"
 #include "src/sample/round_limits.h"
 #include "wandistill/component_tensors.h"
+#include "wandistill/converted_weights.h"
 #include "wandistill/device_gradient_buckets.h"
 #include "wandistill/flops.h"
 #include "wandistill/gradient_buckets.h"
@@ -188,6 +189,7 @@ class Memory {
   StageMemory trainer() const {
     StageMemory stage = beside_pictures({});
     stage.weights += training_state_bytes(student_, kept_, student_type_ == Dtype::kBfloat16);
+    if (!in_.machine.on_gpu() && o_.student_dtype == "bfloat16") stage.weights += kConvertedBytes * student_;
     stage.activations =
         student_activations(o_.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll, samples()) +
         batch(samples());

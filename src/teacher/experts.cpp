@@ -5,6 +5,7 @@
 #include <set>
 
 #include "src/teacher/streamed_expert.h"
+#include "wandistill/converted_weights.h"
 #include "wandistill/error.h"
 
 namespace wandistill {
@@ -16,14 +17,22 @@ using Sources = std::vector<ComponentWeights>;
 class ResidentExperts : public Experts {
  public:
   ResidentExperts(Sources sources, const ParameterLayout& layout) : sources_(std::move(sources)) {
-    for (const ComponentWeights& source : sources_) mapped_.emplace_back(source, layout);
+    for (const ComponentWeights& source : sources_) {
+      mapped_.emplace_back(source, layout);
+      converted_.emplace_back(kMostConverted / int64_t(sources_.size()));
+    }
   }
   WanWeights weights(size_t expert) override {
-    if (sources_[expert].mapped()) return &mapped_[expert];
-    return sources_[expert].flat();
+    if (sources_[expert].mapped()) return {&mapped_[expert], &converted_[expert]};
+    return {sources_[expert].flat(), &converted_[expert]};
   }
 
  private:
+  /// Bytes of weights converted for products on the CPU that a rank keeps. Those of a large teacher, which
+  /// the ranks of a node share, are converted for each product: with its many tokens that takes little of the
+  /// time.
+  static constexpr int64_t kMostConverted = int64_t{1} << 30;
+
   class Mapped : public PlacedWeights {
    public:
     Mapped(const ComponentWeights& source, const ParameterLayout& layout)
@@ -40,6 +49,7 @@ class ResidentExperts : public Experts {
 
   const Sources sources_;
   std::vector<Mapped> mapped_;
+  std::vector<ConvertedWeights> converted_;
 };
 
 /// Experts in the node's memory, pinned, of which the GPU has a part.
@@ -157,8 +167,8 @@ std::unique_ptr<Experts> load_experts(Session* session, const std::vector<std::f
   const std::string type = compute.element(dtype) == Dtype::kBfloat16 ? "bfloat16" : "float32";
   std::string where = cat("in ", type, " in the GPU's memory");
   if (placement == TeacherPlacement::kHost)
-    where = sources.front().mapped() ? "mapped from its files, computed on the CPU"
-                                     : "in float32 in the node's memory, computed on the CPU";
+    where = cat(sources.front().mapped() ? "mapped from its files" : "in float32 in the node's memory",
+                ", computed on the CPU in ", compute.products(dtype));
   else if (placement == TeacherPlacement::kExpert)
     where = cat("in ", type, " in the node's memory, one expert at a time on the GPU");
   else if (placement == TeacherPlacement::kStream)

@@ -33,7 +33,7 @@ void say(const Session* session, const std::string& text) {
 
 Pipeline::Pipeline(const std::string& name, const Compute& compute, Dtype dtype)
     : compute_(compute),
-      host_(compute.host()),
+      host_(compute.on_cpu()),
       dtype_(dtype),
       index_(ModelIndex::load(resolve_model_folder(name))),
       scheduler_(SchedulerConfig::load(folder().string())),
@@ -100,12 +100,11 @@ void Pipeline::load_experts(Session* session, TeacherPlacement placement, int64_
     if (session) placement_ = static_cast<TeacherPlacement>(int(session->max(double(int(placement_)))));
     if (placement_ == TeacherPlacement::kExpert && !two_experts()) placement_ = TeacherPlacement::kResident;
   }
-  const Dtype dtype = placement_ == TeacherPlacement::kHost ? Dtype::kFloat32 : dtype_;
-  transformer_ = experts_compute().transformer(config, dtype);
+  transformer_ = experts_compute().transformer(config, dtype_);
   std::vector<fs::path> folders{folder() / "transformer"};
   if (two_experts()) folders.push_back(folder() / "transformer_2");
-  experts_ =
-      wandistill::load_experts(session, folders, transformer_.layout(), experts_compute(), dtype, placement_);
+  experts_ = wandistill::load_experts(session, folders, transformer_.layout(), experts_compute(), dtype_,
+                                      placement_);
   const int64_t on_gpu = compute_.on_host() ? 0 : sizes.gpu_bytes(placement_);
   say(session,
       cat("experts: ", experts_->where, on_gpu ? cat(", ", on_gpu / 1'000'000, " MB of each GPU") : "",

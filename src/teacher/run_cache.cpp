@@ -45,6 +45,8 @@ int run_cache(Session& session, const FillOptions& options) {
   });
   if (session.is_root()) {
     print_line(session.placement());
+    print_line(cat("the teacher is computed in ",
+                   compute.products(parse_teacher_dtype(options.teacher.teacher_dtype))));
     print_line(cat("teacher ", teacher->folder().string(), ", ", height, " x ", width, " pixels; ",
                    prompts.size(), " prompts from ", options.data_path));
   }

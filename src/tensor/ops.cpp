@@ -45,6 +45,16 @@ const Ops kCpuOps = {
     .attention_biased_forward = cpu::attention_biased_forward,
 };
 
+const Ops kCpuBf16Ops = [] {
+  Ops ops = kCpuOps;
+  ops.linear_forward = cpu_bf16::linear_forward;
+  ops.linear_gelu_forward = cpu_bf16::linear_gelu_forward;
+  ops.linear_backward = cpu_bf16::linear_backward;
+  ops.attention_forward = cpu_bf16::attention_forward;
+  ops.attention_backward = cpu_bf16::attention_backward;
+  return ops;
+}();
+
 const Ops kRefOps = {
     .linear_forward = ref::linear_forward,
     .linear_gelu_forward = ref::linear_gelu_forward,

@@ -76,11 +76,12 @@ void Optimizer::update(const AdamWStep& step) {
       update_piece(piece, compute_.bf16_ops->adamw, rounded_.data());
   }
   gather_weights();
+  converted_.changed();
 }
 
-const void* Optimizer::weights() const {
+WanWeights Optimizer::weights() {
   if (!rounded_.empty()) return rounded_.data();
-  return shard_.is_whole() ? state_.weights.data() : all_weights_.data();
+  return {shard_.is_whole() ? state_.weights.data() : all_weights_.data(), &converted_};
 }
 
 const float* Optimizer::whole(size_t section) {
@@ -93,9 +94,10 @@ const float* Optimizer::whole(size_t section) {
   return gradients_.data();
 }
 
-const void* Optimizer::averaged_weights() {
+WanWeights Optimizer::averaged_weights() {
   const float* average = whole(kEmaSection);
-  if (rounded_average_.empty()) return average;
+  converted_average_.changed();
+  if (rounded_average_.empty()) return {average, &converted_average_};
   compute_.bf16_ops->narrow(gradients_.size(), average, rounded_average_.data(), compute_);
   return rounded_average_.data();
 }

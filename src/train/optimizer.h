@@ -6,6 +6,7 @@
 
 #include "src/train/training_state.h"
 #include "wandistill/compute.h"
+#include "wandistill/converted_weights.h"
 #include "wandistill/device_gradient_buckets.h"
 #include "wandistill/gradient_buckets.h"
 #include "wandistill/session.h"
@@ -41,13 +42,13 @@ class Optimizer {
   /// Collective.
   void update(const AdamWStep& step);
 
-  /// As the student takes them.
-  const void* weights() const;
+  /// As the student takes them, until the next update.
+  WanWeights weights();
   /// A section of the state (kSections) whole, until the next call of this, of averaged_weights() or of
   /// clear_gradients(): of a shared state it lies where the gradients do. Then collective.
   const float* whole(size_t section);
   /// The moving average, as the student takes its weights, likewise.
-  const void* averaged_weights();
+  WanWeights averaged_weights();
 
   TrainingState& state() { return state_; }
   const TrainingState& state() const { return state_; }
@@ -70,8 +71,10 @@ class Optimizer {
   const Shard shard_;
   TrainingState state_;
   OpBuffer<bf16> rounded_, rounded_average_;  // where the student reads bfloat16
-  OpBuffer<UpdateState> update_;              // [1]
-  OpBuffer<double> squared_norm_;             // [1]
+  // Where it reads float32 and multiplies in bfloat16:
+  ConvertedWeights converted_, converted_average_;
+  OpBuffer<UpdateState> update_;   // [1]
+  OpBuffer<double> squared_norm_;  // [1]
   OpBuffer<float> gradients_;
   // Of a shared state: all weights where the student reads float32; the sums of this rank's gradients.
   OpBuffer<float> all_weights_, own_gradients_;

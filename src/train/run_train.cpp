@@ -10,6 +10,7 @@
 #include "src/train/trainer.h"
 #include "src/train/training_log.h"
 #include "wandistill/commands.h"
+#include "wandistill/converted_weights.h"
 #include "wandistill/dry_run.h"
 #include "wandistill/error.h"
 #include "wandistill/export.h"
@@ -149,9 +150,9 @@ class TrainJob {
                                      micro, s.tokens(h_, w_), micro * 64, student_->dtype()));
     say(session_.placement());
     const bool narrow = student_->dtype() == Dtype::kBfloat16;
-    if (!compute_.on_host())
-      say(cat("each rank computes on ", device_.name(), ", the student in ",
-              narrow ? "bfloat16" : "float32"));
+    say(cat("each rank computes on ", compute_.on_host() ? "its CPU cores" : device_.name(),
+            ", the student in ", compute_.products(parse_dtype(options_.student_dtype)), ", the teacher in ",
+            compute_.products(parse_teacher_dtype(options_.teacher.teacher_dtype))));
     say(cat("teacher ", teacher_->folder().string(), ": ", teacher_->two_experts() ? 2 : 1, " x ",
             teacher_->transformer().layout().total() / 1000 / 1000.0, " M parameters, ", t.layers,
             " layers of ", t.hidden()));
@@ -164,9 +165,14 @@ class TrainJob {
               shard.is_whole() ? std::string("one rank's alone")
                                : cat("shared by ", session_.world_size(), " ranks"),
               " (--zero ", options_.zero, ")"));
+    const bool multiplies_bf16 = compute_.on_host() && compute_.bf16_products &&
+                                 parse_dtype(options_.student_dtype) == Dtype::kBfloat16;
     say(cat("memory per rank in training: weights, gradients, moments, average ",
-            int64_t(training_state_bytes(parameters, shard.size(), narrow) / 1e6), " MB; activations of ",
-            micro, " samples about ", int64_t(activations / 1e6),
+            int64_t(training_state_bytes(parameters, shard.size(), narrow) / 1e6), " MB; ",
+            multiplies_bf16
+                ? cat("weights converted to bfloat16 ", int64_t(kConvertedBytes * parameters / 1e6), " MB; ")
+                : std::string(),
+            "activations of ", micro, " samples about ", int64_t(activations / 1e6),
             " MB; on rank 0 the copy that checkpoints are written from, ", int64_t(parameters * 16 / 1e6),
             " MB"));
     say(cat(prompts_.size(), " prompts from ", options_.data_path));

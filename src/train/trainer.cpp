@@ -272,7 +272,7 @@ ValidationResult Trainer::validate() {
   const int64_t W = session_.world_size(), r = session_.rank(),
                 micro = std::max<int64_t>(1, options_.batch_size / W);
   const LossSettings plain{.relative = false, .renoise_weight = 0, .flow_shift = 1, .seed = 0};
-  const void* average = optimizer_.averaged_weights();
+  const WanWeights average = optimizer_.averaged_weights();
   WanActivations activations(Keep::kNothing);
   DeviceBatch on_device;
   for (int64_t at = count * r / W; at < count * (r + 1) / W; at += micro) {

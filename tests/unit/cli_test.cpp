@@ -199,6 +199,27 @@ TEST_CASE("cli: values of the wrong type or out of range are refused by name") {
   }
 }
 
+TEST_CASE("cli: --compute_dtype stands for the dtypes of all transformers") {
+  for (const std::string name : {"bf16", "bfloat16"}) {
+    TrainLine train("data");
+    REQUIRE(train.parse({"--output_dir", "out", "--compute_dtype", name}));
+    CHECK(train.options.student_dtype == "bfloat16");
+    CHECK(train.options.teacher.teacher_dtype == "bfloat16");
+    SampleLine sample;
+    REQUIRE(sample.parse({"--model", "m", "--out", "out", "--prompt", "x", "--compute_dtype", name}));
+    CHECK(sample.options.dtype == "bfloat16");
+    cli::CacheLine cache("data");
+    REQUIRE(cache.parse({"--cache_dir", "c", "--compute_dtype", name}));
+    CHECK(cache.options.teacher.teacher_dtype == "bfloat16");
+  }
+  check_mentions(train_error({"--compute_dtype", "float16"}),
+                 {"--compute_dtype", "float16", "float32", "bf16"});
+  check_mentions(train_error({"--compute_dtype", "float32", "--student_dtype", "bfloat16"}),
+                 {"--student_dtype bfloat16 contradicts --compute_dtype float32"});
+  check_mentions(train_error({"--compute_dtype", "bf16", "--teacher_dtype", "float16"}),
+                 {"--teacher_dtype float16 contradicts --compute_dtype bf16"});
+}
+
 TEST_CASE("cli: the effective configuration reads back to the same options") {
   const TemporaryFolder folder;
   const std::string file = folder / "run.ini";

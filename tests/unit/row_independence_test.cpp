@@ -43,6 +43,13 @@ void check_rows(int64_t rows, int64_t width,
   }
 }
 
+/// The CPU's tables of ops: in float32, and where there are instructions for it with products of bfloat16.
+std::vector<const Ops*> tables() {
+  std::vector<const Ops*> all{&kCpuOps};
+  if (cpu_bf16::instructions()) all.push_back(&kCpuBf16Ops);
+  return all;
+}
+
 using Triple = std::array<int64_t, 3>;
 
 TEST_CASE("rows are independent: linear layer") {
@@ -63,10 +70,11 @@ TEST_CASE("rows are independent: linear layer") {
     CAPTURE(n);
     CAPTURE(k);
     const auto x = normal(m * k, 1), w = normal(n * k, 2), bias = normal(n, 3);
-    for (const float* b : {bias.data(), static_cast<const float*>(nullptr)})
-      check_rows(m, n, [&, n = n, k = k](int64_t begin, int64_t end, float* out) {
-        cpu::linear_forward(end - begin, n, k, x.data() + begin * k, w.data(), b, out, kOne);
-      });
+    for (const Ops* ops : tables())
+      for (const float* b : {bias.data(), static_cast<const float*>(nullptr)})
+        check_rows(m, n, [&, n = n, k = k](int64_t begin, int64_t end, float* out) {
+          ops->linear_forward(end - begin, n, k, x.data() + begin * k, w.data(), b, out, kOne);
+        });
   }
 }
 
@@ -82,17 +90,18 @@ TEST_CASE("rows are independent: attention") {
     const int64_t width = c.heads * c.head_dim, offsets[] = {0, c.keys};
     const auto q = normal(c.queries * width, 1), k = normal(c.keys * width, 2), v = normal(c.keys * width, 3);
     const float bias = 2;
-    check_rows(c.queries, width, [&](int64_t begin, int64_t end, float* out) {
-      const AttentionShape shape{1,
-                                 end - begin,
-                                 c.heads,
-                                 c.head_dim,
-                                 c.keys,
-                                 offsets,
-                                 c.bias ? &bias : nullptr,
-                                 1.0f / std::sqrt(float(c.head_dim))};
-      cpu::attention_forward(shape, q.data() + begin * width, k.data(), v.data(), out, nullptr, kOne);
-    });
+    for (const Ops* ops : tables())
+      check_rows(c.queries, width, [&](int64_t begin, int64_t end, float* out) {
+        const AttentionShape shape{1,
+                                   end - begin,
+                                   c.heads,
+                                   c.head_dim,
+                                   c.keys,
+                                   offsets,
+                                   c.bias ? &bias : nullptr,
+                                   1.0f / std::sqrt(float(c.head_dim))};
+        ops->attention_forward(shape, q.data() + begin * width, k.data(), v.data(), out, nullptr, kOne);
+      });
   }
 }
 

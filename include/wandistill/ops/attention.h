@@ -41,5 +41,10 @@ AttentionBackward<float> attention_backward;
 /// Bytes that attention_forward allocates while it runs, for samples of up to `keys` keys.
 int64_t attention_scratch_bytes(int64_t queries, int64_t keys, int threads);
 }  // namespace cpu
+/// With products of bfloat16 (matmul.h); the softmax is computed in float32.
+namespace cpu_bf16 {
+AttentionForward<float> attention_forward;
+AttentionBackward<float> attention_backward;
+}  // namespace cpu_bf16
 
 }  // namespace wandistill

@@ -65,4 +65,15 @@ AddColumnSums<float> add_column_sums;
 void matmul_serial(const MatmulShape& shape, const float* a, const float* b, float* c);
 }  // namespace cpu
 
+/// Operands are rounded to bfloat16 and multiplied as such, sums are in float32: for CPUs with instructions
+/// for it (cpu_bf16::instructions()). The bits of a row depend on that row and the weights alone here too;
+/// another kind of CPU may add in another order.
+namespace cpu_bf16 {
+/// "AMX" or "AVX-512 BF16"; null: this CPU has none.
+const char* instructions();
+LinearForward<float> linear_forward;
+LinearGeluForward<float> linear_gelu_forward;
+LinearBackward<float> linear_backward;
+}  // namespace cpu_bf16
+
 }  // namespace wandistill
