@@ -155,7 +155,7 @@ struct Run {
     download(compute, bytes.data(), static_cast<const char*>(values), static_cast<int64_t>(bytes.size()));
     return bytes;
   }
-  std::vector<char> weights() const { return bytes_of(optimizer.weights().identity()); }
+  std::vector<char> weights() { return bytes_of(optimizer.weights().identity()); }
   std::vector<char> average() { return bytes_of(optimizer.averaged_weights().identity()); }
   std::vector<float> section(size_t i) {
     std::vector<float> values(static_cast<size_t>(layout().total()));
