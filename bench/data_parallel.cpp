@@ -4,7 +4,7 @@
 // Without arguments this is the driver, which starts itself under mpirun; "worker" is one such start. Starts
 // alternate.
 #include "bench/ceiling.h"
-#include "bench/student.h"
+#include "bench/ranks.h"
 #include "wandistill/error.h"
 #include "wandistill/flops.h"
 #include "wandistill/gradient_buckets.h"
@@ -13,44 +13,9 @@
 namespace wandistill::bench {
 namespace {
 
-constexpr int64_t kPromptTokens = 20, kRounds = 5;
+constexpr int64_t kRounds = 5;
 constexpr double kSeconds = 3;                      // of one start's steps
 constexpr int64_t kBucketBytes = int64_t(4) << 20;  // as in training
-
-struct Size {
-  const char* name;
-  WanConfig config;
-  int64_t batch, side;  // of a rank
-};
-
-const Size kSizes[] = {{"tiny",
-                        {.heads = 2,
-                         .head_dim = 64,
-                         .layers = 4,
-                         .ffn_dim = 384,
-                         .in_channels = 16,
-                         .out_channels = 16,
-                         .text_dim = 96,
-                         .freq_dim = 256},
-                        16,
-                        16},
-                       {"small",
-                        {.heads = 8,
-                         .head_dim = 64,
-                         .layers = 8,
-                         .ffn_dim = 2048,
-                         .in_channels = 16,
-                         .out_channels = 16,
-                         .text_dim = 4096,
-                         .freq_dim = 256},
-                        4,
-                        32}};
-
-const Size& size_of(const std::string& name) {
-  for (const Size& size : kSizes)
-    if (name == size.name) return size;
-  throw CollectiveError(cat("no size '", name, "'"));
-}
 
 /// Steps for kSeconds, after two unmeasured; a JSON line on rank 0: seconds of a step (median, of the slowest
 /// rank), and the share of them in the all-reduce's wait.
@@ -85,20 +50,6 @@ int worker(Session& session, const Size& size, bool overlap) {
   return 0;
 }
 
-Json start_ranks(const std::string& self, int ranks, const Size& size, const std::string& mode) {
-  // Each rank has one core for all that it does, so that one rank is a fair measure for several.
-  const std::string command =
-      cat("taskset -c 0-", ranks - 1, " bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 run_ranks ",
-          ranks, " ", self, " worker ", size.name, " ", mode, " 2> build/data_parallel.log'");
-  std::FILE* pipe = popen(command.c_str(), "r");
-  if (!pipe) fail("cannot start ", command);
-  std::string text;
-  for (char part[4096]; const size_t count = std::fread(part, 1, sizeof part, pipe);)
-    text.append(part, count);
-  if (pclose(pipe) != 0) fail(ranks, " ranks ended with an error; see build/data_parallel.log");
-  return Json::parse(text);
-}
-
 struct Starts {
   std::vector<double> seconds, wait_shares;
   void add(const Json& json) {
@@ -112,9 +63,9 @@ void drive(const std::string& self) {
   for (const Size& size : kSizes) {
     Starts one, two, plain;
     for (int64_t round = 0; round < kRounds; ++round) {
-      one.add(start_ranks(self, 1, size, "overlap"));
-      two.add(start_ranks(self, 2, size, "overlap"));
-      plain.add(start_ranks(self, 2, size, "after"));
+      one.add(start_ranks(self, 1, cat(size.name, " overlap")));
+      two.add(start_ranks(self, 2, cat(size.name, " overlap")));
+      plain.add(start_ranks(self, 2, cat(size.name, " after")));
     }
     const double flop =
         double(size.batch) * wan_training_flops(size.config, size.config.tokens(size.side, size.side),

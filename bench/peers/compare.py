@@ -9,9 +9,14 @@ from safetensors.numpy import load_file, save_file
 BOUND = 1e-3  # relative L2 error of float32 through a whole model
 
 
-def relative_error(ours, theirs):
-    ours, theirs = (np.asarray(v, dtype=np.float64).reshape(-1) for v in (ours, theirs))
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+def relative_error(pairs):
+    """Of all pairs (ours, theirs) together, one at a time: a large model's gradients in float64 are much memory."""
+    difference = norm = 0.0
+    for ours, theirs in pairs:
+        ours, theirs = (np.asarray(v, dtype=np.float64).reshape(-1) for v in (ours, theirs))
+        difference += float(np.sum((ours - theirs) ** 2))
+        norm += float(np.sum(theirs ** 2))
+    return (difference / norm) ** 0.5
 
 
 def errors(ours, theirs):
@@ -19,12 +24,17 @@ def errors(ours, theirs):
     found = {}
     for name, value in theirs.items():
         if isinstance(value, dict):
-            keys = list(value)
-            found[name] = relative_error(np.concatenate([ours[f"{name}.{key}"] for key in keys]),
-                                         np.concatenate([value[key].numpy().reshape(-1) for key in keys]))
+            found[name] = relative_error((ours[f"{name}.{key}"], theirs.numpy()) for key, theirs in value.items())
         else:
-            found[name] = relative_error(ours[name], value.numpy())
+            found[name] = relative_error([(ours[name], value.numpy())])
     return found
+
+
+def check_finite(outputs):
+    for name, value in outputs.items():
+        for tensor in value.values() if isinstance(value, dict) else [value]:
+            if not np.isfinite(tensor.numpy()).all():
+                raise FloatingPointError(f"its {name} is not finite")
 
 
 def turn(work, seconds):
@@ -60,7 +70,10 @@ def compare(case, ours, folder):
     for variant in case.variants:
         try:
             work, find = case.prepare(variant)
-            row["errors"][variant] = errors(results, find())
+            found = find()
+            check_finite(found)
+            row["errors"][variant] = errors(results, found)
+            del found
             works[variant] = work
         except Exception as error:  # a variant that does not run here is no reason to leave out the other
             row["failed"][variant] = f"{type(error).__name__}: {error}".split("\n")[0]

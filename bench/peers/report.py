@@ -27,8 +27,9 @@ def cells(row):
     rate = f"{row['flop'] / row['ours_seconds'] / 1e9:.0f}" if row.get("flop") and row.get("ours_seconds") else ""
     sign = "<=" if row.get("at_most") else ">="
     target = f"{sign} {row['target']}" if row.get("target") is not None else ""
+    failed = "".join(f" ({variant}: {reason})" for variant, reason in row.get("failed", {}).items())
     return [row["name"], row.get("shape", ""), number("flop", ".2f", 1e-9), rate, number("ours_seconds", ".3f", 1e3),
-            number("peer_seconds", ".3f", 1e3), row.get("peer", ""), "" if error is None else f"{error:.1e}", target,
+            number("peer_seconds", ".3f", 1e3), row.get("peer", "") + failed, "" if error is None else f"{error:.1e}", target,
             number("ratio", ".3g"), number("spread", ".0%"), number("cpu_ratio", ".3g"), number("pairs", "d"), verdict(row)]
 
 

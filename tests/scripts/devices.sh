@@ -17,7 +17,7 @@ trains "the same, teacher and student in bfloat16" 2 bfloat16 "${options[@]}" --
   --teacher_dtype bfloat16 --student_dtype bfloat16
 # On the CPU products alone are rounded, where it has instructions for that; without them float32 is said and computed.
 trains "on the CPU with --compute_dtype bf16" 2 cpu_bf16 "${options[@]}" --num_steps 4 --device cpu --compute_dtype bf16
-trains "the same by one rank of three threads" 1 cpu_bf16_one "${options[@]}" --num_steps 4 --device cpu --compute_dtype bf16
+trains "the same by one rank" 1 cpu_bf16_one "${options[@]}" --num_steps 4 --device cpu --compute_dtype bf16
 if grep -q "the student in bfloat16 by" "$work/cpu_bf16.log"; then rounds=yes; else rounds=no; fi
 check "... says what it computes in" grep -q "the student in \(bfloat16 by A\|float32 (not every CPU\)" "$work/cpu_bf16.log"
 # The optimizer's state shared: the sums of two ranks do not depend on the order. Rank 1 draws no picture.
@@ -32,11 +32,12 @@ shared() {
 shared float32 "${pictures[@]}" --sample_prompts "a red star" --sample_split off
 check "... and the same picture" cmp "$work/"{,zero_}float32/samples/epoch_0002_rank_0_sample_00.png
 shared bfloat16
-for run in cpu float32 bfloat16 cpu_bf16; do losses $run; done
+for run in cpu float32 bfloat16 cpu_bf16 cpu_bf16_one; do losses $run; done
 check "four losses" test "$(wc -l < "$work/losses.cpu")" = 4
 agree "losses, float32 and the CPU" 1e-4 "$work/losses.cpu" "$work/losses.float32"
 agree "losses, bfloat16 and the CPU" 2e-2 "$work/losses.cpu" "$work/losses.bfloat16"
 agree "losses, products of bfloat16 on the CPU" 5e-3 "$work/losses.cpu" "$work/losses.cpu_bf16"
+agree "... by one rank and by two" 1e-3 "$work/losses.cpu_bf16_one" "$work/losses.cpu_bf16"
 if [ $rounds = yes ]; then
   check "... which are rounded" not cmp -s "$work/losses.cpu" "$work/losses.cpu_bf16"
 fi
