@@ -37,15 +37,18 @@ processes() {
   for file in /proc/[0-9]*/environ; do
     grep -zqx "SLURM_JOB_ID=$(id "$1")" "$file" 2> /dev/null && grep -zqx "SLURM_CONF=$SLURM_CONF" "$file" || continue
     pid=$(basename "$(dirname "$file")")
-    parent=$(ps -o ppid= -p "$pid")
+    parent=$(ps -o ppid= -p "$pid") || continue  # it has just ended
     echo "$pid"
     [ "$(ps -o comm= -p "$parent")" != slurmstepd ] || echo "$parent"
   done | sort -u
 }
-node() {  # its node dies
+node() {  # its node dies, all at once: none of its processes sees another's end and reports it
+  local pids
   submit node jobs/train_many_nodes.sbatch --partition=pair --nodes=1 --nodelist=w3 -- "${options[@]}"
   hold node 45
-  kill -KILL $(cat "$slurm/slurmd_w3.pid") $(processes node)
+  pids="$(cat "$slurm/slurmd_w3.pid") $(processes node)"
+  kill -STOP $pids
+  kill -KILL $pids
   scontrol update NodeName=w3 State=DOWN Reason=test  # as Slurm itself does after SlurmdTimeout
   rm -rf "$slurm"/w3/*pmix*                           # as its restart does
   env -i PATH="$PATH" SLURM_CONF="$SLURM_CONF" slurmd -f "$SLURM_CONF" -N w3
