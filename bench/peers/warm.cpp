@@ -11,6 +11,8 @@
 //   the least
 //                seconds of all threads' work in a call
 //   memory       resident memory now and at its highest since the last such line, in bytes
+#include <malloc.h>
+
 #include <cmath>
 #include <ctime>
 #include <fstream>
@@ -105,6 +107,9 @@ int serve(int argc, char** argv) {
 }  // namespace wandistill::bench
 
 int main(int argc, char** argv) {
+  // As the program does it (src/cli/main.cpp).
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   try {
     return wandistill::bench::serve(argc, argv);
   } catch (const std::exception& error) {

@@ -87,11 +87,20 @@ WD_BF16 void pack_tile(const Bf16Operand& o, int64_t i, int64_t k, bool right, b
 }
 
 void pack(const Bf16Operand& o, int64_t begin, int64_t end, bool right, bf16* to) {
-  to += begin * strip_size(o.depth);
-  for (int64_t i = begin * kStrip; i < end * kStrip; i += kStrip)
+  const int64_t strip = strip_size(o.depth);
+  const auto two_tiles = [&](int64_t index, int64_t k) {
+    bf16* const at = to + index * strip + k * kStrip;
+    pack_tile(o, index * kStrip, k, right, at);
+    pack_tile(o, index * kStrip + kTileRows, k, right, at + kTile);
+  };
+  // Along the rows as they lie in memory: what is read next is near.
+  if (o.depth_is_rows) {
     for (int64_t k = 0; k < o.depth; k += kStripDepth)
-      for (int64_t half = 0; half < kStrip; half += kTileRows, to += kTile)
-        pack_tile(o, i + half, k, right, to);
+      for (int64_t index = begin; index < end; ++index) two_tiles(index, k);
+  } else {
+    for (int64_t index = begin; index < end; ++index)
+      for (int64_t k = 0; k < o.depth; k += kStripDepth) two_tiles(index, k);
+  }
 }
 
 /// Rows of A in tiles 4 and 5, columns of B in 6 and 7, sums in 0 to 3.
