@@ -7,6 +7,10 @@ namespace wandistill {
 
 /// Batches whose steps with one expert come before those with the other, where these change places.
 inline constexpr int64_t kBatchesPerExpert = 4;
+/// Bytes of a teacher's weights converted for products of bfloat16 on the CPU that a rank keeps. Those of a
+/// large teacher, which the ranks of a node share, are converted for each product: with its many tokens that
+/// takes little of the time.
+inline constexpr int64_t kMostConverted = int64_t{1} << 30;
 /// Records of a cache shard at most: there are file systems where a file has 65,000 links at most.
 inline constexpr int64_t kMostRecords = 4096;
 /// Points of trajectories that the student's start is measured on.

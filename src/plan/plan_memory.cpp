@@ -149,6 +149,9 @@ class Memory {
     const TeacherSizes sizes = in_.experts_sizes();
     stage.weights += sizes.gpu_bytes(placement_);
     stage.shared += sizes.host_bytes(placement_);
+    if (placement_ == TeacherPlacement::kHost && o_.teacher.teacher_dtype != "float32")
+      in_host(stage, std::min(kMostConverted,
+                              in_.experts * ParameterLayout(in_.teacher).total() * int64_t(sizeof(bf16))));
     return stage;
   }
 

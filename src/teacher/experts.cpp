@@ -7,6 +7,7 @@
 #include "src/teacher/streamed_expert.h"
 #include "wandistill/converted_weights.h"
 #include "wandistill/error.h"
+#include "wandistill/job_sizes.h"
 
 namespace wandistill {
 namespace {
@@ -28,11 +29,6 @@ class ResidentExperts : public Experts {
   }
 
  private:
-  /// Bytes of weights converted for products on the CPU that a rank keeps. Those of a large teacher, which
-  /// the ranks of a node share, are converted for each product: with its many tokens that takes little of the
-  /// time.
-  static constexpr int64_t kMostConverted = int64_t{1} << 30;
-
   class Mapped : public PlacedWeights {
    public:
     Mapped(const ComponentWeights& source, const ParameterLayout& layout)

@@ -345,6 +345,9 @@ TEST_CASE("plan: memory of a run on the CPU") {
   CHECK(trajectories.shared == 8 * 14'288'491'584);
   CHECK(trajectories.weights < 1'000'000'000);
   CHECK(memory(in, Stage::kStart).shared == trajectories.shared);
+  PlanInput single = in;  // without weights converted for products of bfloat16
+  single.options.teacher.teacher_dtype = "float32";
+  CHECK(trajectories.activations == memory(single, Stage::kTrajectories).activations + (1 << 30));
   CHECK(memory(in, Stage::kSaving).computing() ==
         memory(in, Stage::kTraining).computing() + 16 * ParameterLayout(in.student).total());
 }
