@@ -64,5 +64,15 @@ as_planned() {
   check "memory of one rank at $2 pixels, $peak MB, is the planned $plan MB within $percent %" within "$percent" "$peak" "$plan"
 }
 
+# shared_weights PERCENT NAME PIXELS: a second rank on the node adds less than so many per cent. Measured up to three times, too.
+shared_weights() {
+  local percent=$1 try alone both
+  for try in 1 2 3; do
+    alone=$(node_peak fill_cache 1 "$2" "$3" "alone_$try") both=$(node_peak fill_cache 2 "$2" "$3" "both_$try")
+    ((100 * both < (100 + percent) * alone)) && break
+  done
+  check "a second rank adds $((both - alone)) MB to $alone MB: less than $percent %" test $((100 * both)) -lt $(((100 + percent) * alone))
+}
+
 # within PERCENT A B: A differs from B by so much at most.
 within() { awk -v p="$1" -v a="$2" -v b="$3" 'BEGIN { exit !(a > 0 && b > 0 && a / b < 1 + p / 100 && b / a < 1 + p / 100) }'; }

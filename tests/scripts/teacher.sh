@@ -9,7 +9,6 @@ check "... in several files" test "$(find "$work/random/transformer" -name '*.sa
 check "... forward passes agree with float64" bin/teacher_check "$work/random" 128
 sed 's/^/      /' "$work/check.log"
 as_planned 15 random 512  # a small process, beside which the system's own swings count
-alone=$(node_peak fill_cache 1 random 64 alone) both=$(node_peak fill_cache 2 random 64 both)
-check "a second rank adds $((both - alone)) MB to $alone MB: less than 70 %" test $((100 * both)) -lt $((170 * alone))  # with weights of its own: as much again
+shared_weights 70 random 64  # with weights of its own: as much again
 check "... and says what was read" grep -q "experts: mapped from its files, computed on the CPU in float32; read .* GB/s" "$work/node.log"
 finish
