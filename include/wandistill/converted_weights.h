@@ -31,9 +31,6 @@ class ConvertedWeights {
   /// The weights have other values now.
   void changed() { ++version_; }
 
-  /// That N x K weights take once both uses are kept.
-  static int64_t bytes(int64_t n, int64_t k);
-
  private:
   struct Packed {
     Buffer<bf16> values;

@@ -82,10 +82,6 @@ const bf16* ConvertedWeights::find(const float* weight, int64_t n, int64_t k, Us
   return packed.values.data();
 }
 
-int64_t ConvertedWeights::bytes(int64_t n, int64_t k) {
-  return int64_t(sizeof(bf16)) * (packed_size(n, k) + packed_size(k, n));
-}
-
 namespace cpu_bf16 {
 
 const char* instructions() {

@@ -64,8 +64,8 @@ void declare_device(OptionSet& set, std::string* device) {
 void declare_compute_dtype(OptionSet& set, std::string* compute_dtype) {
   set.add("compute_dtype", compute_dtype, "",
           "of matrix products, for all transformers of the run: bf16 (or bfloat16) takes the CPU's "
-          "instructions for "
-          "it, with float32 sums, where it has them, and the GPU's (default: as the other dtypes say)")
+          "instructions for it, with float32 sums, where it has them, and the GPU's (default: as the other "
+          "dtypes say)")
       ->choices({"float32", "bf16", "bfloat16"})
       ->unset_means("as the other dtypes say");
 }

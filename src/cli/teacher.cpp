@@ -21,8 +21,7 @@ void declare_teacher(OptionSet& set, TeacherOptions& o) {
       ->help_default("DATA/tiny-wan");
   set.add("teacher_dtype", &o.teacher_dtype, "",
           "for computing the teacher on a GPU, and of its transformers' products on the CPU; weights are "
-          "read in "
-          "whatever dtype the files have; float16 is computed in bfloat16")
+          "read in whatever dtype the files have; float16 is computed in bfloat16")
       ->choices({"float32", "bfloat16", "float16"});
   set.add("teacher_steps", &o.teacher_steps, "N", "denoising steps per trajectory")->limits(at_least(1));
   set.add("teacher_sampler", &o.teacher_sampler, "", "how the teacher samples")->choices({"ddim", "unipc"});

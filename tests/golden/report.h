@@ -1,22 +1,12 @@
 // The table that golden_check prints: quantity, relative L2 error, bound, verdict.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
 #include <cstdio>
 #include <string>
 
-namespace wandistill {
+#include "tests/relative_error.h"
 
-/// ||a - b|| / max(||b||, floor); NaN if an element of a is NaN.
-inline double relative_error(int64_t n, const float* a, const float* b, double floor = 0) {
-  double difference = 0, norm = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    difference += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
-    norm += double(b[i]) * b[i];
-  }
-  return std::sqrt(difference) / std::max(std::sqrt(norm), std::max(floor, 1e-300));
-}
+namespace wandistill {
 
 class Report {
  public:

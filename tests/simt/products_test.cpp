@@ -1,6 +1,7 @@
 // The products of device_ops.h against the plain twins.
 #include <array>
 
+#include "tests/relative_error.h"
 #include "tests/simt/device_session.h"
 #include "wandistill/device_ops.h"
 
@@ -29,16 +30,6 @@ std::vector<float> widened(const std::vector<T>& values) {
       result[i] = values[i];
   }
   return result;
-}
-
-/// |found - expected| / |expected|; NaN if there is one in them.
-double relative_error(const std::vector<float>& found, const std::vector<float>& expected) {
-  double error = 0, norm = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    error += std::pow(double{found[i]} - expected[i], 2);
-    norm += std::pow(double{expected[i]}, 2);
-  }
-  return std::sqrt(error / norm);
 }
 
 /// Normal values that T can hold, here and on the device.

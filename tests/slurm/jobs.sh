@@ -124,7 +124,9 @@ check "unstarted: says why" said unstarted "srun ended without an error, but sta
 check "chain: ended" job_is chain JobState COMPLETED
 chain_said() { grep -lE -- "$1" "$work/chain_root"/wandistill_*.log | wc -l; }
 check "chain: four cache jobs of four ranks" test "$(chain_said "^the teacher cache out/cache is complete")" = 4
-check "chain: each computed a part, or found it done" not grep -q duplicates <(bin/wandistill cache stats "$work/chain_root/out/cache")
+bin/wandistill cache stats "$work/chain_root/out/cache" > "$work/chain.stats"
+check "chain: its cache has 80 trajectories" grep -qE "trajectories +80\b" "$work/chain.stats"
+check "chain: ... each computed once" not grep -q duplicates "$work/chain.stats"
 check "chain: then one training, which finds all" \
   grep -q "out/cache: 80 of 80 trajectories present" "$work/chain_root/wandistill_$(id chain).log"
 check "chain: the student is there" test -s "$work/chain_root/out/student/transformer/diffusion_pytorch_model.safetensors"
