@@ -16,7 +16,7 @@ include scripts/kernels.mk
 CPPFLAGS += -Iinclude -I. -DOMPI_SKIP_MPICXX -DWANDISTILL_VERSION='"$(VERSION)"' $(DEPS_CFLAGS)
 # -Wno-restrict: g++ 12 warns wrongly at string concatenations (https://gcc.gnu.org/PR105651).
 CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -ffp-contract=off -fno-math-errno -fno-trapping-math \
-            -Wall -Wextra -Werror -Wno-restrict -MMD -MP
+            -Wall -Wextra -Werror -Wno-restrict -Wno-psabi -MMD -MP
 LDLIBS   += $(DEPS_LIBS) -lpthread
 
 LIB_SRC   := $(sort $(filter-out src/cli/main.cpp $(OTHER_GPU_SRC),$(wildcard src/*/*.cpp)) \

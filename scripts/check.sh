@@ -64,6 +64,9 @@ limited() { timeout --kill-after=10 "$time_limit" "$@"; }
 
 suite "jobs under Slurm" limited bash tests/slurm/jobs.sh
 suite "unit tests" limited bin/unit_tests
+# Row by row the same bits with the products of a CPU without AVX-512, too.
+suite "rows are independent, AVX2" limited env DNNL_MAX_CPU_ISA=AVX2 bin/unit_tests \
+  --test-case="rows are independent*,*bit for bit"
 suite "SIMT tests" limited bin/simt_tests
 suite "golden check (tiny-wan)" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5
 for dtype in float32 bfloat16; do

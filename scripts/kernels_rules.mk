@@ -40,7 +40,7 @@ SANITIZED_TWINS := $(wildcard kernels/ref/*.cpp) src/tensor/philox.cpp src/sampl
 SANITIZED_SRC := $(filter-out tests/simt/products_test.cpp tests/simt/guided_velocity_test.cpp tests/simt/experts_test.cpp,$(SIMT_TESTS)) $(wildcard kernels/simt/*.cpp) \
                  src/gpu/simt_device.cpp src/gpu/staging_ring.cpp src/gpu/no_cuda.cpp src/io/no_fault.cpp
 SANITIZED_CU  := $(KERNELS) $(SIMT_SUBJECTS)
-SANITIZED     := -std=c++20 -O1 -g -march=$(ARCH) -ffp-contract=off -Wall -Wextra -Werror -MMD -MP
+SANITIZED     := -std=c++20 -O1 -g -march=$(ARCH) -ffp-contract=off -Wall -Wextra -Werror -Wno-psabi -MMD -MP
 ASAN_FLAGS    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 TSAN_FLAGS    := -fsanitize=thread
 TSAN_LAYER    := $(BUILD)/tsan/kernels/simt/%.o $(BUILD)/tsan/src/gpu/%.o

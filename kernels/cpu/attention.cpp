@@ -12,6 +12,8 @@
 namespace wandistill::cpu {
 namespace {
 
+constexpr int64_t kQueryTile = kMostQueries;  // numbers of rows that oneDNN's kernels divide without rest
+
 /// s [rows, keys] = q k^T for one head of strided q and k.
 void score_tile(const AttentionShape& s, int64_t rows, int64_t keys, const float* q, const float* k,
                 float* tile) {

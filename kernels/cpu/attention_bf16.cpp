@@ -13,7 +13,9 @@
 namespace wandistill::cpu_bf16 {
 namespace {
 
-using cpu::Bf16Operand, cpu::kKeyTile, cpu::kQueryTile, cpu::packed_size, cpu::strips;
+using cpu::Bf16Operand, cpu::kKeyTile, cpu::packed_size, cpu::strips;
+
+constexpr int64_t kQueryTile = 64;
 
 /// Rows [rows, D] of one head, in tiles of `tile` rows, each packed as an operand of its own.
 class PackedRows {

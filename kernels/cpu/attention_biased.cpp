@@ -14,7 +14,7 @@
 namespace wandistill::cpu {
 namespace {
 
-constexpr int64_t kQueryTile = 32, kKeyTile = 256;
+constexpr int64_t kQueryTile = 48, kKeyTile = 256;
 
 }  // namespace
 

@@ -11,7 +11,7 @@
 
 namespace wandistill::cpu {
 
-constexpr int64_t kQueryTile = 64, kKeyTile = 256;
+constexpr int64_t kMostQueries = 96, kKeyTile = 256;  // of a tile
 
 /// tile = scale tile, plus the bias on its last column if the tile ends the sample's keys.
 inline void scale_and_bias(const AttentionShape& s, int64_t b, bool ends_keys, int64_t rows, int64_t keys,
@@ -60,7 +60,7 @@ class TileSoftmax {
 
  private:
   int64_t rows_;
-  float largest_[kQueryTile], sum_[kQueryTile];
+  float largest_[kMostQueries], sum_[kMostQueries];
 };
 
 /// delta [queries] of one head: the dot products of the rows of out and dout, `stride` apart.

@@ -15,10 +15,21 @@
 namespace wandistill::cpu {
 namespace {
 
-// oneDNN (2.6, AVX-512) has other kernels, which add in another order, for products of fewer rows. From here
-// on a row of A B^T gets the same bits however many rows are beside it, and so does a row of A B while B has
-// less than a million values. A unit test watches this.
-constexpr int64_t kFewestRows = 16;
+/// Numbers of rows of which oneDNN (2.6) gives a row of A B^T the same bits however many rows are beside it,
+/// and a row of A B while B has less than a million values: others have other kernels, which add in another
+/// order. With AVX-512 these are 16 rows and more, else multiples of 12. A unit test watches this.
+struct RowRule {
+  int64_t fewest;
+  bool multiples;
+
+  int64_t odd(int64_t m) const { return multiples || m < fewest ? m % fewest : 0; }
+};
+
+const RowRule& row_rule() {
+  static const RowRule rule =
+      dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core ? RowRule{16, false} : RowRule{12, true};
+  return rule;
+}
 
 void sgemm(const MatmulShape& s, const float* a, const float* b, float* c) {
   const dnnl_status_t status = dnnl_sgemm(s.transpose_a ? 'T' : 'N', s.transpose_b ? 'T' : 'N', s.m, s.n, s.k,
@@ -27,13 +38,13 @@ void sgemm(const MatmulShape& s, const float* a, const float* b, float* c) {
     fail("dnnl_sgemm failed with status ", int(status), " for m ", s.m, ", n ", s.n, ", k ", s.k);
 }
 
-/// The product with zero rows below A, to kFewestRows.
+/// The product with zero rows below A, to the fewest that there may be.
 void sgemm_padded(const MatmulShape& s, const float* a, const float* b, float* c) {
   MatmulShape padded = s;
-  padded.m = kFewestRows;
+  padded.m = row_rule().fewest;
   padded.lda = s.k;
   padded.ldc = s.n;
-  Buffer<float> rows = Buffer<float>::zeros(kFewestRows * s.k), result(kFewestRows * s.n);
+  Buffer<float> rows = Buffer<float>::zeros(padded.m * s.k), result(padded.m * s.n);
   for (int64_t i = 0; i < s.m; ++i) std::copy_n(a + i * s.lda, s.k, rows.data() + i * s.k);
   if (s.beta != 0) {
     std::fill(result.begin() + s.m * s.n, result.end(), 0.0f);
@@ -62,7 +73,8 @@ struct Grid {
     const int64_t wanted = std::min(s.m * s.n * s.k / kLeastWork, kBlocks);
     const int64_t down = std::max(
         {(s.m + kMostRows - 1) / kMostRows, std::min(wanted / across, s.m / rows_to_cut), int64_t{1}});
-    rows = std::max(kFewestRows, round_up((s.m + down - 1) / down, kFewestRows));  // m may be 0
+    const int64_t step = row_rule().fewest;
+    rows = std::max(step, round_up((s.m + down - 1) / down, step));  // m may be 0
   }
 
  private:
@@ -95,10 +107,11 @@ void multiply_block(const MatmulShape& s, const float* a, const float* b, float*
 void matmul_serial(const MatmulShape& s, const float* a, const float* b, float* c) {
   // oneDNN's own threads would make the order of additions depend on their number.
   if (!omp_in_parallel() && omp_get_max_threads() != 1) omp_set_num_threads(1);
-  if (!s.transpose_a && s.m < kFewestRows)
-    sgemm_padded(s, a, b, c);
-  else
-    sgemm(s, a, b, c);
+  MatmulShape whole = s, odd = s;
+  odd.m = s.transpose_a ? 0 : row_rule().odd(s.m);
+  whole.m -= odd.m;
+  if (whole.m > 0 || s.m == 0) sgemm(whole, a, b, c);
+  if (odd.m > 0) sgemm_padded(odd, a + whole.m * s.lda, b, c + whole.m * s.ldc);
 }
 
 void matmul(const MatmulShape& s, const float* a, const float* b, float* c, const Queue& queue) {
