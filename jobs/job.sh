@@ -18,6 +18,7 @@ run_job() {
   rm -f "$started"
   export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
   export OMPI_MCA_mpi_yield_when_idle=1  # while ranks wait they leave the core to those that compute
+  export PMIX_MCA_gds=hash  # no locks in shared memory: a rank killed at its start may leave them locked, and its job hung
   case $LAUNCHER in
     srun) launch=(srun --mpi="$SRUN_MPI" --cpus-per-task="$OMP_NUM_THREADS") ;;
     mpirun)

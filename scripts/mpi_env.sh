@@ -9,6 +9,9 @@ run_ranks() {
   # In containers the usual transports between ranks of one machine may be forbidden; copying through shared memory
   # always works.
   settings+=(OMPI_MCA_btl_vader_single_copy_mechanism=none)
+  # PMIx's shared memory has locks; a rank that is killed while it holds one (in MPI_Init) leaves mpirun waiting for ever.
+  # https://github.com/openpmix/openpmix/issues/1233
+  settings+=(PMIX_MCA_gds=hash)
   if [ "$(id -u)" = 0 ]; then
     settings+=(OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
   fi

@@ -13,6 +13,9 @@ namespace {
 
 // Rejected: no pause (takes a core from the compute), 20 and 500 us (no better).
 constexpr std::chrono::microseconds kPollInterval{100};
+// Bytes of a sum that takes so many looks that the pauses between them count.
+constexpr int64_t kLargeBytes = int64_t{1} << 20;
+constexpr double kLookSeconds = 0.1;  // without a pause, of such a sum
 
 }  // namespace
 
@@ -39,6 +42,12 @@ struct GradientBuckets::Reduction {
   bool drive = false;  // the thread is to drive `running`; else the main thread waits for them itself
   bool stop = false;
   std::thread thread;
+
+  bool has_large_sums() const {
+    for (int64_t i = 0; i < plan.count(); ++i)
+      if (plan.bucket(i).size() * static_cast<int64_t>(sizeof(float)) >= kLargeBytes) return true;
+    return false;
+  }
 
   void start_ready() {
     for (int64_t next = plan.next(); next >= 0; next = plan.next()) {
@@ -123,12 +132,27 @@ void GradientBuckets::wait() {
   r.start_ready();
   {
     const std::lock_guard<std::mutex> lock(r.mutex);
-    const auto summed = [&r] {
+    const int count = static_cast<int>(r.running.size());
+    const char* const what = "the gradients' all-reduce";
+    const auto summed = [&] {
       int done = 0;
-      WD_MPI(MPI_Testall(static_cast<int>(r.running.size()), r.running.data(), &done, MPI_STATUSES_IGNORE));
+      WD_MPI(MPI_Testall(count, r.running.data(), &done, MPI_STATUSES_IGNORE));
       return done != 0;
     };
-    r.session.wait_until(summed, "the gradients' all-reduce");
+    if (r.has_large_sums()) {  // the ranks meet first: with all of them here there is no need to pause
+      MPI_Request all_here;
+      WD_MPI(MPI_Ibarrier(r.comm, &all_here));
+      r.session.wait(&all_here, what);
+      const auto summed_soon = [&] {
+        const double look_until = MPI_Wtime() + kLookSeconds;
+        while (!summed())
+          if (MPI_Wtime() > look_until) return false;
+        return true;
+      };
+      r.session.wait_until(summed_soon, what);
+    } else {
+      r.session.wait_until(summed, what);
+    }
     r.running.clear();
     r.drive = false;
   }

@@ -4,7 +4,7 @@ set -u
 tests=${1:?usage: run.sh bin/mpi_tests}
 # As root and with more ranks than cores, as in a container.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 PMIX_MCA_gds=hash
 export OMP_NUM_THREADS=1
 failures=0
 out=$(mktemp)
