@@ -62,11 +62,12 @@ void RunCheckpoints::save(const TrainingCounters& counters, const WholeSection& 
   const int64_t steps_per_epoch =
       (identity_.samples_per_epoch + identity_.batch_size - 1) / identity_.batch_size;
   std::vector<CheckpointWriter::Target> targets;
+  // The best one first: a run that goes on from the numbered one does not make this epoch's best again.
+  if (best) targets.push_back({best_file(), std::nullopt});
   if (numbered)
     targets.push_back({checkpoint_file(folder_, counters.step),
                        KeepCheckpoints{.newest = options_.keep_checkpoints,
                                        .every_steps = options_.keep_every * steps_per_epoch}});
-  if (best) targets.push_back({best_file(), std::nullopt});
   writer_->save(counters, section, std::move(targets));
   poll();
 }

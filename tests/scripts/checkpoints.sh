@@ -52,9 +52,9 @@ fi
 umount -q "$work/disk"
 trap - EXIT
 
-# Killed before a checkpoint is written, and when all of it is there but its name (the fourth file that rank 0 puts in
-# place: after config.ini, the first checkpoint and the best one).
-for fault in kill:checkpoint:id=20 kill:rename:rank=0:n=4; do
+# Killed before a checkpoint is written, and when all of it is there but its name (the fifth file that rank 0 puts in
+# place: after config.ini, the first epoch's best and numbered one, and the second's best one).
+for fault in kill:checkpoint:id=20 kill:rename:rank=0:n=5; do
   name=${fault//[:=]/_}
   inject "$fault"
   check "a rank is killed ($fault)" not train 2 "$name" "${options[@]}"
