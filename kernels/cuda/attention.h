@@ -29,6 +29,10 @@ struct HeadView {
 /// that is not for the queue's device or these sizes.
 bool attention_forward_on_hopper(const AttentionShape& shape, const bf16* q, const bf16* k, const bf16* v,
                                  bf16* out, float* log_sum_exp, const Queue& queue);
+/// The same for the backward pass (attention_backward_hopper.cu). delta: as attention_backward.h has it.
+bool attention_backward_on_hopper(const AttentionShape& shape, const bf16* q, const bf16* k, const bf16* v,
+                                  const float* log_sum_exp, const float* delta, const bf16* dout, bf16* dq,
+                                  bf16* dk, bf16* dv, const Queue& queue);
 
 template <class... T>
 void require_aligned(const T*... tensors) {

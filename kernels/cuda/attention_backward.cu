@@ -245,6 +245,7 @@ void attention_backward(const AttentionShape& s, const bf16* q, const bf16* k, c
          " is not supported; a multiple of 16 up to 128 is");
   DeviceBuffer<float> delta(*queue.stream, s.batch * s.heads * s.queries);
   launch_delta(s, out, dout, delta.data(), queue);
+  if (attention_backward_on_hopper(s, q, k, v, log_sum_exp, delta.data(), dout, dq, dk, dv, queue)) return;
   constexpr decltype(&launch_backward<16>) kLaunchers[] = {
       launch_backward<16>, launch_backward<32>, launch_backward<48>,  launch_backward<64>,
       launch_backward<80>, launch_backward<96>, launch_backward<112>, launch_backward<128>};

@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(256)
 /// How the queries are divided among blocks that work on the same keys.
 struct QuerySplit {
   int parts;
-  int64_t rows;  // of each part, a multiple of the kernels' tiles
+  int64_t rows;  // of each part, a multiple of 64
 };
 
 /// By shape alone: enough blocks to fill a GPU, parts of at least 256 queries, 16 at most.

@@ -25,6 +25,16 @@ const std::vector<AttentionCase> kCases = {{1, 1, 16, {1}, false},
                                            {33, 1, 16, {1, 1, 1, 1}, true, 100}};
 // So many queries for so few keys that they are split among blocks.
 const std::vector<AttentionCase> kSplitCases = {{600, 1, 16, {5, 70}, true}, {520, 1, 128, {3}, true}};
+// For Hopper's kernels besides: blocks of 128 keys go through tiles of 96 or 64 queries, blocks of 128
+// queries through tiles of 128 keys, which are counted from a sample's last key. Then parts whose last tile
+// reaches into the next one, and scores far below zero, or above.
+const std::vector<AttentionCase> kHopperCases = {
+    {1, 1, 64, {1, 257}, true},          {193, 2, 64, {128, 64}, true},
+    {97, 1, 64, {400}, false},           {65, 2, 128, {256, 1}, false},
+    {200, 1, 128, {130, 77}, true},      {5, 1, 128, {515}, true},
+    {600, 1, 64, {5, 70}, true},         {400, 1, 64, {5}, false},
+    {700, 1, 128, {129}, true},          {33, 1, 64, {1, 1, 1, 1}, true, 100},
+    {70, 1, 128, {3, 130, 1}, true, 100}};
 
 struct Gradients {
   std::vector<float> dq, dk, dv;
@@ -134,15 +144,24 @@ void check_close(const Gradients& found, const Expected& expected, double bound)
   CHECK(share(found.dv, expected.gradients.dv, expected.magnitudes.dv) <= bound);
 }
 
-/// On every device: close to the twin, and on the SIMT device the same bits in every order.
+/// body(session) on every device, or on every Hopper.
+template <class Body>
+void on_devices(bool hopper, Body body) {
+  if (hopper)
+    on_hopper([&](DeviceSession& session, const HopperKernels&) { body(session); });
+  else
+    on_every_device([&](DeviceSession& session, const TestKernels&) { body(session); });
+}
+
+/// On all these devices: close to the twin, and on the SIMT device the same bits in every order.
 template <class T>
-void check(const AttentionCase& c, int moved = -1) {
+void check(const AttentionCase& c, int moved = -1, bool hopper = false) {
   CAPTURE(c.queries);
   CAPTURE(c.head_dim);
   CAPTURE(moved);
   std::unique_ptr<Expected> expected;
   std::unique_ptr<Gradients> first;
-  on_every_device([&](DeviceSession& session, const TestKernels&) {
+  on_devices(hopper, [&](DeviceSession& session) {
     const AttentionTensors<T> t(session, c);
     if (!expected) expected = std::make_unique<Expected>(t);
     const Gradients found = run<T>(session, t, *expected, moved);
@@ -164,6 +183,50 @@ TEST_CASE("attention, backward: few keys for many queries") {
   });
 }
 
+TEST_CASE("attention, backward, Hopper") {
+  for (const auto* cases : {&kCases, &kSplitCases})
+    for (const AttentionCase& c : *cases)
+      if (c.head_dim == 64 || c.head_dim == 128) check<bf16>(c, -1, true);
+  for (const AttentionCase& c : kHopperCases) check<bf16>(c, -1, true);
+  check<bf16>({9, 1, 32, {70}, true}, -1, true);  // by the other kernels
+  check<bf16>({0, 2, 64, {5, 70}, true}, -1, true);
+  check<bf16>({9, 1, 64, {70}, true}, 3, true);  // out may lie anywhere
+}
+
+TEST_CASE("attention, backward: another sample's infinities and NaN stay there") {
+  for (const bool hopper : {false, true})
+    on_devices(hopper, [](DeviceSession& session) {
+      for (const int64_t head_dim : {64, 128}) {
+        CAPTURE(head_dim);
+        AttentionTensors<bf16> t(session, {3, 1, head_dim, {40, 7, 20}, true});
+        Expected expected(t);
+        const auto of_queries = [&](std::vector<float>& all, float poison) {
+          std::fill(all.begin(), all.begin() + 3 * head_dim, poison);
+          std::fill(all.begin() + 6 * head_dim, all.end(), poison);
+        };
+        const auto of_keys = [&](std::vector<float>& all, float before, float behind) {
+          std::fill(all.begin(), all.begin() + 40 * head_dim, before);
+          std::fill(all.begin() + 47 * head_dim, all.end(), behind);
+        };
+        of_queries(t.q, INFINITY);
+        of_queries(t.dout, INFINITY);
+        of_queries(expected.out, NAN);
+        of_keys(t.k, INFINITY, NAN);
+        of_keys(t.v, INFINITY, NAN);
+        const Gradients found = run<bf16>(session, t, expected);
+        const auto second = [&](const Gradients& of) {
+          const auto rows = [&](const std::vector<float>& all, int64_t first, int64_t behind) {
+            return std::vector<float>(all.begin() + first * head_dim, all.begin() + behind * head_dim);
+          };
+          return Gradients{rows(of.dq, 3, 6), rows(of.dk, 40, 47), rows(of.dv, 40, 47)};
+        };
+        expected.gradients = second(expected.gradients);
+        expected.magnitudes = second(expected.magnitudes);
+        check_close(second(found), expected, kBound<bf16>);
+      }
+    });
+}
+
 TEST_CASE("attention, backward: no queries, no gradient of the keys") {
   for_each_type([]<class T>() { check<T>({0, 2, 32, {5, 70}, true}); });
 }
@@ -175,7 +238,7 @@ TEST_CASE("attention, backward: in float32 any head dim and tensors that are not
 }
 
 TEST_CASE("attention, backward: what it does not take is named") {
-  on_every_device([](DeviceSession& session, const TestKernels&) {
+  const auto check_refusals = [](DeviceSession& session) {
     const auto refused = [&]<class T>(const AttentionCase& c, int moved, const std::string& why) {
       const AttentionTensors<T> t(session, c);
       const Expected expected(t);
@@ -185,8 +248,9 @@ TEST_CASE("attention, backward: what it does not take is named") {
     refused.template operator()<bf16>({3, 1, 144, {5}, false}, -1, "head dim 144 is not supported");
     refused.template operator()<bf16>({3, 1, 40, {5}, false}, -1, "head dim 40 is not supported");
     for (const int moved : {0, 1, 2, 4, 5, 6, 7})
-      refused.template operator()<bf16>({3, 1, 32, {5}, false}, moved, "aligned to 16 bytes");
-  });
+      refused.template operator()<bf16>({3, 1, 64, {5}, false}, moved, "aligned to 16 bytes");
+  };
+  for (const bool hopper : {false, true}) on_devices(hopper, check_refusals);
 }
 
 }  // namespace
