@@ -1,7 +1,7 @@
 // Attention, backward, in bf16 for Hopper: the kernels of attention_backward.cu with products of warpgroups.
 // A warpgroup has 64 keys (for dk and dv) or 64 queries (for dq), their gradients stay in registers; a warp
 // fetches the other side, tile by tile, into a ring of stages. Weights and scores' gradients pass from the
-// registers of one product into the next one.
+// registers of one product into the next one; scale is left to the gradients' end.
 //
 // The maps of queries know the samples: behind a sample's last query there are zeros. Those of keys do not,
 // whose tiles are counted from the sample's end as in attention_forward_hopper.cu: the first tile's missing
@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention_backward.h"
+#include "kernels/cuda/attention_softmax.h"
 #include "kernels/cuda/fragments.h"
 #include "kernels/cuda/swizzled_tile.h"
 
@@ -234,7 +235,7 @@ __global__ void __launch_bounds__(KeysPlan<kDim>::kThreads, 1)
         for (int n = 0; n < kQueries / 8; ++n)
 #pragma unroll
           for (int e = 0; e < 4; ++e)
-            gradients[n][e] = weights[n][e] * (gradients[n][e] - of_query[n * 8 + e % 2].y) * shape.scale;
+            gradients[n][e] = weights[n][e] * (gradients[n][e] - of_query[n * 8 + e % 2].y);
         round_factors<kQueries>(rounded_gradients, gradients);
         start_sums<kDim, kQueries>(sum_k, rounded_gradients, in_stage<P>(tile_q, t));
         wgmma_wait<1>(sum_v, rounded_weights);
@@ -247,7 +248,7 @@ __global__ void __launch_bounds__(KeysPlan<kDim>::kThreads, 1)
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
           const int column = d * 8 + lane % 4 * 2;
-          const float of_k[] = {sum_k[d][2 * r], sum_k[d][2 * r + 1]},
+          const float of_k[] = {sum_k[d][2 * r] * shape.scale, sum_k[d][2 * r + 1] * shape.scale},
                       of_v[] = {sum_v[d][2 * r], sum_v[d][2 * r + 1]};
           dk.write(shape, head, 0, range.part, sample, blockIdx.y, key + r * 8, column, of_k);
           dv.write(shape, head, 1, range.part, sample, blockIdx.y, key + r * 8, column, of_v);
@@ -266,27 +267,6 @@ __device__ __forceinline__ void clear_front(bf16* stage, int rows) {
       *reinterpret_cast<uint4*>(stage + column * P::kOthers + i * 8) = make_uint4(0, 0, 0, 0);
   fence_proxy_async();
   barrier_sync(1, P::kConsumers);
-}
-
-/// Products of queries and keys become weights. The tile's first `missing` keys are masked, and its last one
-/// biased if it is the sample's last.
-template <int kKeys>
-__device__ __forceinline__ void weigh(float (&weights)[kKeys / 8][4], int missing, bool last, float bias,
-                                      float scale, const float (&lse)[2]) {
-  const int column = static_cast<int>(threadIdx.x) % 4 * 2;
-  const bool whole = missing == 0 && !last;
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int key = column + n * 8 + e % 2;
-      float offset = -lse[e / 2];
-      if (!whole) {
-        if (last && key == kKeys - 1) offset += bias * kLog2E;
-        if (key < missing) offset = -INFINITY;
-      }
-      weights[n][e] = exp2_approx(__fmaf_rn(weights[n][e], scale, offset));
-    }
 }
 
 /// Grid: query tiles, heads, samples.
@@ -353,13 +333,17 @@ __global__ void __launch_bounds__(QueriesPlan<kDim>::kThreads, 1)
         start_products<kDim, P>(weights, own_q, in_stage<P>(tile_k, t));
         start_products<kDim, P>(gradients, own_dout, in_stage<P>(tile_v, t));
         wgmma_wait<1>(weights);
-        weigh<kKeys>(weights, missing, t == keys.count - 1, head.bias, scale, lse);
-        wgmma_wait<0>(gradients);
+        const float factor = mask_front<kKeys>(weights, missing, t == keys.count - 1, head.bias, scale);
 #pragma unroll
         for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
           for (int e = 0; e < 4; ++e)
-            gradients[n][e] = weights[n][e] * (gradients[n][e] - deltas[e / 2]) * shape.scale;
+            weights[n][e] = exp2_approx(__fmaf_rn(weights[n][e], factor, -lse[e / 2]));
+        wgmma_wait<0>(gradients);
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) gradients[n][e] = weights[n][e] * (gradients[n][e] - deltas[e / 2]);
         round_factors<kKeys>(rounded, gradients);
         start_sums<kDim, kKeys>(sums, rounded, in_stage<P>(tile_k, t));
         wgmma_wait<0>(sums, rounded);
@@ -372,7 +356,7 @@ __global__ void __launch_bounds__(QueriesPlan<kDim>::kThreads, 1)
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d)
           *reinterpret_cast<uint32_t*>(dq + head.at_query + row * head.stride + d * 8 + lane % 4 * 2) =
-              pack2<bf16>(sums[d][2 * r], sums[d][2 * r + 1]);
+              pack2<bf16>(sums[d][2 * r] * shape.scale, sums[d][2 * r + 1] * shape.scale);
       }
     }
   }

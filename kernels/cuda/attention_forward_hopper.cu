@@ -76,26 +76,6 @@ __device__ __forceinline__ void fetch_for_block(const TensorMap& map_q, const Te
   }
 }
 
-/// Scores are multiplied by scale, the tile's first keys, as many as are missing, masked, and its last one
-/// biased, if the sample's first or last tile has such. Returns what the scores are still to be multiplied
-/// by.
-template <int kKeys>
-__device__ __forceinline__ float mask_front(float (&scores)[kKeys / 8][4], int missing, bool last, float bias,
-                                            float scale) {
-  if (missing == 0 && !last) return scale;
-  const int column = static_cast<int>(threadIdx.x) % 4 * 2;
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int key = column + n * 8 + e % 2;
-      float score = scores[n][e] * scale;
-      if (last && key == kKeys - 1) score += bias * kLog2E;
-      scores[n][e] = key >= missing ? score : -INFINITY;
-    }
-  return 1;
-}
-
 /// scores = q k^T, as a group that is under way.
 template <int kDim, int kRows, int kKeys>
 __device__ __forceinline__ void start_scores(float (&scores)[kKeys / 8][4], uint64_t queries, uint64_t keys) {

@@ -1,4 +1,4 @@
-// The softmax of attention's forward kernels in bf16: scores lie in a warp as the products of tensor cores
+// The softmax of attention's kernels in bf16: scores lie in a warp as the products of tensor cores
 // leave them, two rows per lane, [keys / 8][4].
 #pragma once
 
@@ -42,6 +42,26 @@ __device__ __forceinline__ void softmax_step(float (&scores)[kKeys / 8][4], Accu
       scores[n][e] = exp2_approx(__fmaf_rn(scores[n][e], scale, -largest[e / 2]));
       acc.total[e / 2] += scores[n][e];
     }
+}
+
+/// Where tiles are counted from a sample's end: scores are multiplied by scale, the tile's first keys, as
+/// many as are missing, masked, and its last one biased, if the sample's first or last tile has such. Returns
+/// what the scores are still to be multiplied by.
+template <int kKeys>
+__device__ __forceinline__ float mask_front(float (&scores)[kKeys / 8][4], int missing, bool last, float bias,
+                                            float scale) {
+  if (missing == 0 && !last) return scale;
+  const int column = static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int key = column + n * 8 + e % 2;
+      float score = scores[n][e] * scale;
+      if (last && key == kKeys - 1) score += bias * kLog2E;
+      scores[n][e] = key >= missing ? score : -INFINITY;
+    }
+  return 1;
 }
 
 template <int kColumns>
