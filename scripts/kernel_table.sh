@@ -46,12 +46,12 @@ instructions() {
     return text
   }
   BEGIN {
-    printf "%-24s %-7s %9s %6s %7s %6s %6s %8s  %s\n", "file", "arch", "registers", "spills", "shared", "HMMA", "HGMMA", "UTMALDG", "kernel"
+    printf "%-25s %-7s %9s %6s %7s %6s %6s %8s  %s\n", "file", "arch", "registers", "spills", "shared", "HMMA", "HGMMA", "UTMALDG", "kernel"
   }
   {
     name = $0
     for (i = 0; i < 8; ++i) sub(/^[^ ]+ /, "", name)
-    printf "%-24s %-7s %9d %6d %7d %6s %6s %8s  %s\n", $1, $2, $3, $4, $5, $6, $7, $8, shorten(name)
+    printf "%-25s %-7s %9d %6d %7d %6s %6s %8s  %s\n", $1, $2, $3, $4, $5, $6, $7, $8, shorten(name)
     if ($4 > 0) bad = 1
   }
   END { if (bad) { print "kernel_table.sh: some kernels spill registers" > "/dev/stderr"; exit 1 } }'
