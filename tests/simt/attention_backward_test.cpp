@@ -194,15 +194,16 @@ TEST_CASE("attention, backward, Hopper") {
 }
 
 TEST_CASE("attention, backward: another sample's infinities and NaN stay there") {
+  constexpr int64_t kQueries = 125;  // every warp of a block has some
   for (const bool hopper : {false, true})
     on_devices(hopper, [](DeviceSession& session) {
       for (const int64_t head_dim : {64, 128}) {
         CAPTURE(head_dim);
-        AttentionTensors<bf16> t(session, {3, 1, head_dim, {40, 7, 20}, true});
+        AttentionTensors<bf16> t(session, {kQueries, 1, head_dim, {40, 7, 20}, true});
         Expected expected(t);
         const auto of_queries = [&](std::vector<float>& all, float poison) {
-          std::fill(all.begin(), all.begin() + 3 * head_dim, poison);
-          std::fill(all.begin() + 6 * head_dim, all.end(), poison);
+          std::fill(all.begin(), all.begin() + kQueries * head_dim, poison);
+          std::fill(all.begin() + 2 * kQueries * head_dim, all.end(), poison);
         };
         const auto of_keys = [&](std::vector<float>& all, float before, float behind) {
           std::fill(all.begin(), all.begin() + 40 * head_dim, before);
@@ -218,7 +219,7 @@ TEST_CASE("attention, backward: another sample's infinities and NaN stay there")
           const auto rows = [&](const std::vector<float>& all, int64_t first, int64_t behind) {
             return std::vector<float>(all.begin() + first * head_dim, all.begin() + behind * head_dim);
           };
-          return Gradients{rows(of.dq, 3, 6), rows(of.dk, 40, 47), rows(of.dv, 40, 47)};
+          return Gradients{rows(of.dq, kQueries, 2 * kQueries), rows(of.dk, 40, 47), rows(of.dv, 40, 47)};
         };
         expected.gradients = second(expected.gradients);
         expected.magnitudes = second(expected.magnitudes);
