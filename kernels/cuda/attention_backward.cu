@@ -135,17 +135,17 @@ __global__ void __launch_bounds__(kThreads)
   }
   cp_async_wait<0>();
 #pragma unroll
-  for (int d = 0; d < kDim / 8; ++d)
+  for (int r = 0; r < 2; ++r) {
+    const int64_t key = first + warp * 16 + lane / 4 + r * 8;
+    if (key >= head.keys) continue;
+    const int64_t at_k = dk.at(shape, head, 0, part, sample, blockIdx.y, key) + lane % 4 * 2,
+                  at_v = dv.at(shape, head, 1, part, sample, blockIdx.y, key) + lane % 4 * 2;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int64_t key = first + warp * 16 + lane / 4 + r * 8;
-      if (key >= head.keys) continue;
-      const int column = d * 8 + lane % 4 * 2;
-      const float of_k[] = {sum_k[d][2 * r], sum_k[d][2 * r + 1]},
-                  of_v[] = {sum_v[d][2 * r], sum_v[d][2 * r + 1]};
-      dk.write(shape, head, 0, part, sample, blockIdx.y, key, column, of_k);
-      dv.write(shape, head, 1, part, sample, blockIdx.y, key, column, of_v);
+    for (int d = 0; d < kDim / 8; ++d) {
+      dk.write(at_k + d * 8, {sum_k[d][2 * r], sum_k[d][2 * r + 1]});
+      dv.write(at_v + d * 8, {sum_v[d][2 * r], sum_v[d][2 * r + 1]});
     }
+  }
 }
 
 /// Grid: query tiles, heads, samples.

@@ -86,14 +86,19 @@ struct KeyGradient {
   T* tensor;
   float* partial;  // null: there is one part
 
+  /// The index there of a key's first element.
+  __device__ __forceinline__ int64_t at(const AttentionShape& s, const HeadView& head, int which, int part,
+                                        int64_t sample, int64_t head_index, int64_t key) const {
+    if (partial == nullptr) return head.at_key + key * head.stride;
+    return ((2 * part + which) * s.batch + sample) * s.max_keys * head.stride + key * head.stride +
+           head_index * s.head_dim;
+  }
   template <int N>
-  __device__ __forceinline__ void write(const AttentionShape& s, const HeadView& head, int which, int part,
-                                        int64_t sample, int64_t head_index, int64_t key, int64_t column,
-                                        const float (&values)[N]) const {
-    if (partial == nullptr) return store(tensor + head.at_key + key * head.stride + column, values);
-    store(partial + ((2 * part + which) * s.batch + sample) * s.max_keys * head.stride + key * head.stride +
-              head_index * s.head_dim + column,
-          values);
+  __device__ __forceinline__ void write(int64_t index, const float (&values)[N]) const {
+    if (partial == nullptr)
+      store(tensor + index, values);
+    else
+      store(partial + index, values);
   }
 };
 

@@ -138,17 +138,21 @@ __global__ void __launch_bounds__(kGradThreads, kGradBlocks<kColumns>)
     __syncthreads();
   }
 #pragma unroll
-  for (int i = 0; i < 2; ++i)
+  for (int i = 0; i < 2; ++i) {
+    const int64_t row = key + 2 * ty + i;
+    if (row >= head.keys) continue;
+    const int64_t at_k = dk.at(shape, head, 0, part, sample, blockIdx.y, row),
+                  at_v = dv.at(shape, head, 1, part, sample, blockIdx.y, row);
 #pragma unroll
     for (int c = 0; c < kColumns / 64; ++c)
 #pragma unroll
       for (int e = 0; e < 4; e += N) {
-        const int64_t row = key + 2 * ty + i;
         const int column = 64 * c + 4 * tx + e;
-        if (row >= head.keys || column >= dim) continue;
-        dk.write(shape, head, 0, part, sample, blockIdx.y, row, column, piece<N>(sum_k[i][c], e).element);
-        dv.write(shape, head, 1, part, sample, blockIdx.y, row, column, piece<N>(sum_v[i][c], e).element);
+        if (column >= dim) continue;
+        dk.write(at_k + column, piece<N>(sum_k[i][c], e).element);
+        dv.write(at_v + column, piece<N>(sum_v[i][c], e).element);
       }
+  }
 }
 
 /// Grid: query tiles, heads, samples.

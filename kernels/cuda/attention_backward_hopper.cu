@@ -54,7 +54,7 @@ struct BackwardBarriers {
   static __device__ __forceinline__ unsigned parity(int t) { return static_cast<unsigned>(t / kStages) % 2; }
   __device__ __forceinline__ void await_full(int t) { mbarrier_wait(&full[t % kStages], parity(t)); }
   __device__ __forceinline__ void await_empty(int t) { mbarrier_wait(&empty[t % kStages], parity(t) ^ 1); }
-  /// By all warps with products.
+  /// By all warps with products, when none of their lanes reads the stage any more.
   __device__ __forceinline__ void release(int t) {
     __syncwarp();
     if (threadIdx.x % 32 == 0) mbarrier_arrive(&empty[t % kStages]);
@@ -190,7 +190,8 @@ __global__ void __launch_bounds__(KeysPlan<kDim>::kThreads, 1)
     const int tile = static_cast<int>(blockIdx.x);
     if (tile >= keys.count) return;  // of the whole block
     const QueryRange range(split, head);
-    barriers.init(32, P::kConsumers / 32);
+    const int idle = tile == 0 ? keys.missing / 64 : 0;  // warpgroups in front whose keys are all missing
+    barriers.init(32, static_cast<unsigned>(P::kGroups - idle) * 4);
     // The same in a warp for the compiler to see.
     const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
     if (warp >= P::kConsumers / 32) {
@@ -199,7 +200,7 @@ __global__ void __launch_bounds__(KeysPlan<kDim>::kThreads, 1)
         fetch_queries<kDim>(map_q, map_k, map_v, map_dout, log_sum_exp + head.at_statistics,
                             delta + head.at_statistics, range, sample, keys.row + tile * P::kOwn, shared,
                             statistics, barriers);
-    } else {
+    } else if (warp / 4 >= idle) {
       setmaxnreg_inc<240>();
       const int lane = static_cast<int>(threadIdx.x) % 32;
       // The upper one of the thread's two keys; the other is 8 behind it. Missing ones are less than 0.
@@ -244,14 +245,14 @@ __global__ void __launch_bounds__(KeysPlan<kDim>::kThreads, 1)
       }
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        if (key + r * 8 < 0) continue;
+        const int64_t row = key + r * 8, column = lane % 4 * 2;
+        if (row < 0) continue;
+        const int64_t at_k = dk.at(shape, head, 0, range.part, sample, blockIdx.y, row) + column,
+                      at_v = dv.at(shape, head, 1, range.part, sample, blockIdx.y, row) + column;
 #pragma unroll
         for (int d = 0; d < kDim / 8; ++d) {
-          const int column = d * 8 + lane % 4 * 2;
-          const float of_k[] = {sum_k[d][2 * r] * shape.scale, sum_k[d][2 * r + 1] * shape.scale},
-                      of_v[] = {sum_v[d][2 * r], sum_v[d][2 * r + 1]};
-          dk.write(shape, head, 0, range.part, sample, blockIdx.y, key + r * 8, column, of_k);
-          dv.write(shape, head, 1, range.part, sample, blockIdx.y, key + r * 8, column, of_v);
+          dk.write(at_k + d * 8, {sum_k[d][2 * r] * shape.scale, sum_k[d][2 * r + 1] * shape.scale});
+          dv.write(at_v + d * 8, {sum_v[d][2 * r], sum_v[d][2 * r + 1]});
         }
       }
     }
