@@ -37,7 +37,9 @@ class OpenFile {
       if (fault_strikes("read")) got = -1, errno = EIO;
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) fail(path_.string(), ": cannot read at byte ", at, ": ", std::strerror(errno));
-      if (got == 0) fail(path_.string(), ": ends at byte ", at, "; it was longer when it was opened");
+      if (got == 0)  // which of several readers says it first does not matter
+        fail(path_.string(), ": ends at byte ", std::filesystem::file_size(path_),
+             "; it was longer when it was opened");
       at += got;
       to += got;
       bytes -= got;
