@@ -14,7 +14,8 @@ include scripts/find.mk
 include scripts/kernels.mk
 
 CPPFLAGS += -Iinclude -I. -DOMPI_SKIP_MPICXX -DWANDISTILL_VERSION='"$(VERSION)"' $(DEPS_CFLAGS)
-# -Wno-restrict: g++ 12 warns wrongly at string concatenations (https://gcc.gnu.org/PR105651).
+# -Wno-restrict: g++ 12 warns wrongly at string concatenations (https://gcc.gnu.org/PR105651). -Wno-psabi: vectors of 64
+# bytes are passed within a file alone.
 CXXFLAGS += -std=c++20 $(OPT) -march=$(ARCH) -fopenmp -ffp-contract=off -fno-math-errno -fno-trapping-math \
             -Wall -Wextra -Werror -Wno-restrict -Wno-psabi -MMD -MP
 LDLIBS   += $(DEPS_LIBS) -lpthread

@@ -5,7 +5,8 @@
 //                                                transformer_forward, text_encoder, vae_decode,
 //                                                ddim_sampling)
 //
-// It answers with one line of JSON when it is ready and for each line of its input:
+// It answers with one line of JSON when it is ready (or "skipped", and why it cannot be computed here) and
+// for each line of its input:
 //   results      writes INPUTS_FOLDER/ours.safetensors
 //   run SECONDS  one call unmeasured, then calls until so many seconds are over: seconds of the fastest, and
 //   the least
@@ -22,6 +23,7 @@
 
 #include "bench/measure.h"
 #include "bench/peers/subject.h"
+#include "wandistill/ops/matmul.h"
 
 namespace wandistill::bench {
 namespace {
@@ -95,9 +97,13 @@ int serve(int argc, char** argv) {
   if (argc != 4) fail("usage: warm SUBJECT MODEL_FOLDER INPUTS_FOLDER");
   const Queue queue{bench_threads()};
   const std::filesystem::path folder = argv[3];
+  const auto say = [](const Json& json) { std::cout << json.dump() << std::endl; };
+  if (std::string(argv[1]) == "student_step_bf16" && !cpu_bf16::instructions()) {
+    say({{"skipped", "this CPU has no instructions for products of bfloat16"}});
+    return 0;
+  }
   const Inputs inputs(folder);
   const std::unique_ptr<Subject> subject = make(argv[1], argv[2], inputs, queue);
-  const auto say = [](const Json& json) { std::cout << json.dump() << std::endl; };
   say({{"flop", subject->flop()}, {"threads", queue.threads}, {"cpu", cpu_name()}});
   for (std::string line; std::getline(std::cin, line);) say(answer(*subject, folder, line));
   return 0;

@@ -187,6 +187,23 @@ TEST_CASE("gradient buckets: the sums run while this thread makes no MPI call [2
   CHECK(g == std::vector<float>(n, 2.0f));
 }
 
+TEST_CASE("gradient buckets: large sums that start when they are waited for [any ranks]") {
+  const Session& s = test_session();
+  const int64_t n = int64_t{1} << 21, half = n / 2;
+  std::vector<float> g(n);
+  GradientBuckets buckets(s, g.data(), {{half, n}, {0, half}}, 1);
+  const float ranks = static_cast<float>(s.world_size());
+  for (int step = 0; step < 3; ++step) {
+    for (int64_t i = 0; i < n; ++i) g[i] = static_cast<float>(i % 1000 + step + s.rank());
+    buckets.wait();
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < n; ++i)
+      wrong += g[i] != ranks * static_cast<float>(i % 1000 + step) + ranks * (ranks - 1) / 2;
+    CHECK(wrong == 0);
+    s.barrier();
+  }
+}
+
 TEST_CASE("fence: waits for the last rank [any ranks]") {
   const Session& s = test_session();
   s.barrier();
