@@ -73,6 +73,8 @@ for dtype in float32 bfloat16; do
   suite "golden check, kernels in $dtype" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5 \
     --device simt --dtype "$dtype"
 done
+suite "golden check, Hopper's kernels" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5 \
+  --device simt --dtype bfloat16 --compute_capability 90
 suite "MPI tests, 1 to 4 ranks" limited bash tests/mpi/run.sh bin/mpi_tests
 for script in tests/scripts/*.sh; do
   [ -e "$script" ] && suite "$(basename "$script" .sh)" limited bash "$script"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a machine with a GPU can show: every kernel and the SIMT layer's wrappers on the real instructions (bin/simt_tests
-# runs all that it has on the GPU too), the golden check in both element types and with either convolution, and, where
-# compute-sanitizer is installed, the kernels' tests under it. Without a GPU it says so and exits with 0.
+# runs all that it has on the GPU too), the golden check in both element types and with either convolution, the whole
+# job, NCCL where there are two GPUs, and, where compute-sanitizer is installed, the kernels' tests under it. Without a GPU it says so and exits with 0.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 gpus=$(ls /dev/nvidia[0-9]* 2> /dev/null | wc -l)
@@ -23,6 +23,16 @@ for dtype in float32 bfloat16; do
       --conv "$conv"
   done
 done
+# The whole job, and where there are two GPUs NCCL between ranks.
+step env DEVICE=cuda RANKS=$((gpus > 1 ? 2 : 1)) tests/scripts/devices.sh
+if [ "$gpus" -gt 1 ]; then
+  source scripts/mpi_env.sh
+  for ranks in 2 $((gpus > 2 ? 3 : 0)) $((gpus > 3 ? 4 : 0)); do
+    [ "$ranks" = 0 ] || step run_ranks "$ranks" bin/mpi_tests --ranks "$ranks" --test-case="device *"
+  done
+else
+  echo "one GPU: NCCL between ranks not checked"
+fi
 # The toolkit's folder is not always on the path.
 sanitizer=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v compute-sanitizer)
 if [ -n "$sanitizer" ]; then

@@ -16,7 +16,7 @@ CUDA_ARCHS    ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,c
                  -gencode arch=compute_90,code=compute_90
 NVCC_FLAGS    := -std=c++20 -O3 --expt-relaxed-constexpr -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
                  -Xptxas -v $(CUDA_ARCHS)
-CUDA_CFLAGS   := $(if $(NVCC),-DWD_CUDA -isystem $(CUDA_ROOT)/include)
+CUDA_CFLAGS   := $(if $(NVCC),-DWD_CUDA -DWD_HOPPER=$(if $(findstring sm_90a,$(CUDA_ARCHS)),1,0) -isystem $(CUDA_ROOT)/include)
 NCCL_CFLAGS   := $(patsubst %/nccl.h,-isystem %,$(filter-out /usr/include/% /usr/local/include/%,$(NCCL_HEADER)))
 CUDNN_CFLAGS  := $(patsubst %/cudnn.h,-isystem %,$(filter-out /usr/include/cudnn.h /usr/local/include/%,$(CUDNN_HEADER)))
 # The static runtime finds the driver when it runs: the program starts where there is none. NCCL's and cuDNN's folders

@@ -122,8 +122,10 @@ class ComputeDevice {
   /// CUDA kernels' source, run by the CPU. conv: the VAE decoder's convolution, own or (on GPUs) cudnn.
   /// Collective. CollectiveError if there is no such device, or it has no such convolution.
   ComputeDevice(Session& session, const std::string& name, const std::string& conv);
-  /// Of a program of one process: the GPU of this number.
-  ComputeDevice(const std::string& name, int threads, int gpu, const std::string& conv = "own");
+  /// Of a program of one process: the GPU of this number. compute_capability: of the one that simt stands
+  /// for.
+  ComputeDevice(const std::string& name, int threads, int gpu, const std::string& conv = "own",
+                int compute_capability = 80);
 
   const Compute& compute() const { return compute_; }
   /// Null on the host.

@@ -41,9 +41,12 @@ class Stream {
   virtual ~Stream() = default;
   /// Copies `bytes` bytes within device memory, or between it and pinned host memory.
   virtual void copy(void* to, const void* from, int64_t bytes) = 0;
-  /// Enqueues a copy of host memory, which may be changed or freed at once. Waits only while more than 8 MiB
-  /// of uploads have not got there yet.
+  /// Enqueues a copy of host memory, which may be changed or freed at once. Waits while too much of what was
+  /// uploaded before has not got there yet: on CUDA 8 MiB, or what reserve_uploads() asked for.
   virtual void upload(void* to, const void* from_host, int64_t bytes) = 0;
+  /// From now on so many bytes of uploads may be on their way. Takes as much pinned memory, until the stream
+  /// goes.
+  virtual void reserve_uploads(int64_t bytes) = 0;
   /// Copies to host memory: there when it returns.
   virtual void download(void* to_host, const void* from, int64_t bytes) = 0;
   virtual void fill(void* to, uint8_t byte, int64_t bytes) = 0;

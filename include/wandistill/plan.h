@@ -88,6 +88,10 @@ inline constexpr int64_t kProgramBytes = 20'000'000;
 /// Every stage of the job in its order. placement is not kAuto.
 std::vector<StageMemory> plan_memory(const PlanInput& input, TeacherPlacement placement);
 
+/// For the log of a run that starts, one line: what a rank's GPU (or, on the CPU, memory) holds in every
+/// stage, of what, and how much is free.
+std::string memory_line(const PlanInput& input, TeacherPlacement placement);
+
 /// Latent rows that the VAE decodes at once between epochs.
 int64_t planned_tile_rows(const PlanInput& input);
 

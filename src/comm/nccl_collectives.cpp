@@ -2,6 +2,8 @@
 
 #include <nccl.h>
 
+#include <utility>
+
 #include "src/gpu/cuda_device.h"
 #include "wandistill/shard.h"
 
@@ -28,6 +30,7 @@ class NcclCollectives : public DeviceCollectives {
   }
 
   ~NcclCollectives() override {
+    if (!comm_) return;
     // Ends the kernels that wait for ranks which will not come, so that their streams end too.
     if (unwinding() || settled(ncclCommFinalize(comm_), "the end of NCCL") != ncclSuccess)
       ncclCommAbort(comm_);
@@ -80,9 +83,14 @@ class NcclCollectives : public DeviceCollectives {
   }
 
   void check() const override {
+    if (!comm_) fail("NCCL: ended by an earlier error");
     ncclResult_t state = ncclSuccess;
     WD_CHECK_NCCL(comm_, ncclCommGetAsyncError(comm_, &state));
-    if (state != ncclInProgress) WD_CHECK_NCCL(comm_, state);
+    if (state == ncclSuccess || state == ncclInProgress) return;
+    const std::string details = ncclGetLastError(comm_);
+    // Now, as what is destroyed before this object waits for the streams, whose kernels may wait for ever.
+    ncclCommAbort(std::exchange(comm_, nullptr));
+    fail("NCCL: ", ncclGetErrorString(state), " (", details, ") in a collective");
   }
 
   static cudaStream_t stream_of(Stream& stream) { return dynamic_cast<CudaStream&>(stream).get(); }
@@ -99,7 +107,7 @@ class NcclCollectives : public DeviceCollectives {
     return status;
   }
 
-  ncclComm_t comm_ = nullptr;
+  mutable ncclComm_t comm_ = nullptr;  // null: ended by an error
 };
 
 }  // namespace

@@ -122,14 +122,15 @@ ComputeDevice::ComputeDevice(Session& session, const std::string& name, const st
   compute_.collectives = collectives_.get();
 }
 
-ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu, const std::string& conv)
+ComputeDevice::ComputeDevice(const std::string& name, int threads, int gpu, const std::string& conv,
+                             int compute_capability)
     : compute_(Queue{threads}) {
   check_conv(name, conv);
   const bool cuda = name == "cuda";
   if (cuda)
     device_ = make_cuda_device(gpu);
   else if (name == "simt")
-    device_ = make_simt_device({});
+    device_ = make_simt_device({.compute_capability = compute_capability});
   else if (name != "cpu")
     fail("unknown device '", name, "'; expected cpu, cuda or simt");
   const Ops* const bf16_products = cpu_bf16::instructions() ? &kCpuBf16Ops : nullptr;

@@ -1,13 +1,15 @@
 // The CUDA device, on the runtime API.
 #include "src/gpu/cuda_device.h"
 
+#include <algorithm>
+
 #include "src/gpu/cuda_products.h"
 #include "wandistill/error.h"
 
 namespace wandistill {
 namespace {
 
-constexpr int64_t kStagingBytes = int64_t{8} << 20;  // of each half
+constexpr int64_t kStagingBytes = int64_t{8} << 20;  // of each piece
 
 }  // namespace
 
@@ -164,11 +166,11 @@ std::unique_ptr<Graph> CudaStream::end_capture() {
 CudaDevice::CudaDevice(int ordinal, int compute_capability) : most_capability_(compute_capability) {
   WD_CHECK_CUDA(cudaSetDevice(ordinal));
   WD_CHECK_CUDA(cudaGetDeviceProperties(&properties_, ordinal));
-  // What is released stays in the pool for the next allocation, also across synchronisations.
-  cudaMemPool_t pool;
-  WD_CHECK_CUDA(cudaDeviceGetDefaultMemPool(&pool, ordinal));
-  uint64_t keep_all = UINT64_MAX;
-  WD_CHECK_CUDA(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all));
+  WD_CHECK_CUDA(cudaDeviceGetDefaultMemPool(&pool_, ordinal));
+  // What is released stays in the pool for the next allocation, also across synchronisations; but for the
+  // last sixteenth of the memory, as NCCL, cuDNN and the kernels' code do not allocate from the pool.
+  uint64_t most_kept = properties_.totalGlobalMem / 16 * 15;
+  WD_CHECK_CUDA(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &most_kept));
   products_ = std::make_unique<CudaProducts>();
 }
 
@@ -176,7 +178,8 @@ CudaDevice::~CudaDevice() = default;
 
 int CudaDevice::compute_capability() const {
   const int own = 10 * properties_.major + properties_.minor;
-  return own <= most_capability_ ? own : 80;  // Hopper's code runs on no later GPU
+  // Hopper's code is not in every build, and runs on no later GPU.
+  return own < 90 || (WD_HOPPER && own <= most_capability_) ? std::min(own, most_capability_) : 80;
 }
 
 std::unique_ptr<Stream> CudaDevice::make_stream() {
@@ -208,7 +211,11 @@ void CudaDevice::unpin(void* memory) noexcept {
 int64_t CudaDevice::free_bytes() const {
   size_t free = 0, total = 0;
   WD_CHECK_CUDA(cudaMemGetInfo(&free, &total));
-  return static_cast<int64_t>(free);
+  // What the pool holds and nobody uses is taken for the driver only.
+  uint64_t reserved = 0, used = 0;
+  WD_CHECK_CUDA(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved));
+  WD_CHECK_CUDA(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrUsedMemCurrent, &used));
+  return static_cast<int64_t>(free + (reserved - used));
 }
 
 void CudaDevice::synchronize() {

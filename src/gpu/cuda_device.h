@@ -39,6 +39,7 @@ class CudaStream : public Stream {
   ~CudaStream() override;
   void copy(void* to, const void* from, int64_t bytes) override;
   void upload(void* to, const void* from_host, int64_t bytes) override;
+  void reserve_uploads(int64_t bytes) override { ring().reserve(bytes); }
   void download(void* to_host, const void* from, int64_t bytes) override;
   void fill(void* to, uint8_t byte, int64_t bytes) override;
   void record(Event& event) override;
@@ -89,6 +90,7 @@ class CudaDevice : public Device {
 
  private:
   cudaDeviceProp properties_{};
+  cudaMemPool_t pool_ = nullptr;
   const int most_capability_;
   std::unique_ptr<CudaProducts> products_;
   std::shared_ptr<CudnnConvolutions> cudnn_;

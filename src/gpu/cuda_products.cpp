@@ -83,6 +83,9 @@ CudaProducts::Plan CudaProducts::make_plan(const CudaProduct& p, const Kind& kin
   // The library asks for nothing about bias and raw, but reads and writes them as wide as D.
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
       std::min(kind.alignment_c, kind.alignment_epilogue));
+  // Where K is split, the parts are summed in float: the library may else sum them in the output's type.
+  set(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+      static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   cublasLtMatmulHeuristicResult_t best{};
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(

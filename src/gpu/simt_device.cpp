@@ -13,6 +13,12 @@ namespace wandistill {
 
 namespace engine = simt::engine;
 
+namespace {
+
+constexpr int64_t kStagingBytes = int64_t{64} << 10;  // of each piece: few, so that it goes round in tests
+
+}  // namespace
+
 // ---- Events and streams
 
 void SimtEvent::synchronize() {
@@ -67,12 +73,12 @@ void SimtStream::copy(void* to, const void* from, int64_t bytes) {
 
 void SimtStream::upload(void* to, const void* from_host, int64_t bytes) {
   if (capture_) refuse_in_capture("an upload");
-  if (bytes == 0) return;
-  device_.require_known("upload to", to, bytes);
-  const char* from = static_cast<const char*>(from_host);
-  enqueue([to, values = std::vector<char>(from, from + bytes)] {
-    std::memcpy(to, values.data(), values.size());
-  });
+  ring().upload(*this, to, from_host, bytes);
+}
+
+StagingRing& SimtStream::ring() {
+  if (!ring_) ring_ = std::make_unique<StagingRing>(device_, kStagingBytes);
+  return *ring_;
 }
 
 void SimtStream::download(void* to_host, const void* from, int64_t bytes) {
@@ -202,6 +208,7 @@ void SimtDevice::synchronize() {
 
 void SimtDevice::run_until(const SimtMarker& marker) {
   const std::lock_guard lock(mutex_);
+  host_waits_ += !marker.reached;
   while (error_.empty() && !marker.reached) {
     error_ = choose(marker).run_front();
     if (error_.empty()) continue;

@@ -14,6 +14,7 @@
 #include "kernels/simt/grid.h"
 #include "kernels/simt/random.h"
 #include "src/gpu/capture.h"
+#include "src/gpu/staging_ring.h"
 #include "wandistill/gpu.h"
 
 namespace wandistill {
@@ -48,6 +49,7 @@ class SimtStream : public Stream {
   ~SimtStream() override;
   void copy(void* to, const void* from, int64_t bytes) override;
   void upload(void* to, const void* from_host, int64_t bytes) override;
+  void reserve_uploads(int64_t bytes) override { ring().reserve(bytes); }
   void download(void* to_host, const void* from, int64_t bytes) override;
   void fill(void* to, uint8_t byte, int64_t bytes) override;
   void record(Event& event) override;
@@ -72,6 +74,7 @@ class SimtStream : public Stream {
     std::shared_ptr<SimtMarker> awaits;
   };
 
+  StagingRing& ring();
   void push(Operation operation);
   std::shared_ptr<SimtMarker> mark();
   /// The marker that the front operation waits for, if it cannot go on.
@@ -85,6 +88,7 @@ class SimtStream : public Stream {
   // Each stream has its own identities for the race checker, as what streams do is unordered but by events.
   void* identity_;
   simt::engine::BlockPool blocks_;
+  std::unique_ptr<StagingRing> ring_;  // made at first use
 
   struct Capture {
     CaptureLedger ledger;
@@ -124,6 +128,8 @@ class SimtDevice : public Device {
   void synchronize() override;
 
   const SimtOptions& options() const { return options_; }
+  /// How often the host waited for something that was not done yet.
+  int64_t host_waits() const { return host_waits_; }
 
  private:
   friend class SimtStream;
@@ -143,6 +149,7 @@ class SimtDevice : public Device {
   std::map<char*, int64_t> memory_;  // begin, bytes
   std::set<char*> pinned_;           // of these, what another owns
   simt::engine::Random random_;
+  int64_t host_waits_ = 0;
   std::string error_;  // of a kernel; nothing runs after it, as on a GPU
 };
 

@@ -3,30 +3,35 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "wandistill/gpu.h"
 
 namespace wandistill {
 
-/// Two halves, each with an event for when its copies are done: the host fills one while the stream reads the
-/// other. For one stream.
+/// Pieces in a circle, each with an event for when its copies are done: the host fills one while the stream
+/// reads the others. For one stream.
 class StagingRing {
  public:
-  /// half_bytes: a multiple of 256.
-  StagingRing(Device& device, int64_t half_bytes);
-  /// Stream::upload() and download().
+  /// Of two pieces. piece_bytes: a multiple of 256.
+  StagingRing(Device& device, int64_t piece_bytes);
+  /// Stream::upload(), reserve_uploads() and download().
   void upload(Stream& stream, void* to, const void* from_host, int64_t bytes);
+  void reserve(int64_t bytes);
   void download(Stream& stream, void* to_host, const void* from, int64_t bytes);
 
  private:
-  struct Half {
+  struct Piece {
     PinnedBuffer<char> memory;
     std::unique_ptr<Event> copied;
   };
-  int64_t half_bytes_;
-  Half halves_[2];
-  int current_ = 0;
-  int64_t used_ = 0;  // bytes of the current half that the stream may yet have to read
+  Piece make_piece();
+
+  Device& device_;
+  const int64_t piece_bytes_;
+  std::vector<Piece> pieces_;
+  size_t current_ = 0;
+  int64_t used_ = 0;  // bytes of the current piece that the stream may yet have to read
 };
 
 }  // namespace wandistill

@@ -7,6 +7,7 @@
 #include "src/plan/checks.h"
 #include "src/plan/file_checks.h"
 #include "src/plan/run_writes.h"
+#include "src/plan/this_machine.h"
 #include "src/plan/units.h"
 #include "src/train/run_settings.h"
 #include "src/train/training_state.h"
@@ -21,25 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const char* const kNoConfigs = "not checked: it needs the configs";
-
-/// The machine that this process runs on.
-Machine this_machine(const Session& session, Device* device) {
-  std::string name = "cpu";
-  const int64_t free = device ? device->free_bytes() : -1;
-  if (free >= 0)
-    for (const Card& card : cards())
-      if (device->name().find(card.in_device) != std::string::npos) name = card.name;
-  Machine machine = Machine::of(name, session.threads());
-  if (free >= 0) {
-    if (name == "cpu") machine.bf16 = machine.float32 = 0;  // a GPU that the table does not have
-    machine.card = device->name();
-    machine.gpu_bytes = free + kGpuReserve;  // the context is there already
-  }
-  machine.host_bytes = available_memory();
-  machine.world_size = session.world_size();
-  machine.ranks_per_node = session.local_size();
-  return machine;
-}
 
 /// Collective: a rank per host goes on with the device's name, or every rank has the error.
 void check_device(Checks& checks, Session& session, const std::string& name, const std::string& conv,

@@ -73,6 +73,14 @@ std::string memory(const Plan& plan) {
                                 : " for the program and MPI\n");
 }
 
+/// "training 1.2 GB (weights, gradients, moments, average 0.9 GB, activations and batch 0.3 GB)"
+std::string stage_line(const StageMemory& stage) {
+  const bool trains = stage.stage == Stage::kTraining;
+  return cat(stage_name(stage.stage), " ", bytes_text(stage.computing()), " (weights",
+             trains ? ", gradients, moments, average " : " ", bytes_text(stage.weights), ", activations",
+             trains ? " and batch " : " ", bytes_text(stage.activations), ")");
+}
+
 std::string placements(const Plan& plan) {
   if (plan.placements.empty()) return {};
   Table table({"Where the experts are", "rank's GPU", "node's host", "a trajectory", ""}, "lrrrl");
@@ -149,6 +157,14 @@ std::string verdict(const Plan& plan) {
 }
 
 }  // namespace
+
+std::string memory_line(const PlanInput& input, TeacherPlacement placement) {
+  const Machine& m = input.machine;
+  std::string line = m.on_gpu() ? "memory of a rank's GPU, planned: " : "memory of a rank, planned: ";
+  for (const StageMemory& stage : plan_memory(input, placement)) line += stage_line(stage) + "; ";
+  return line + (m.on_gpu() ? cat(bytes_text(m.gpu_bytes - kGpuReserve), " are free")
+                            : cat(bytes_text(m.host_bytes), " are free on this host"));
+}
 
 std::string plan_text(const Plan& plan) {
   std::string text = heading(plan);

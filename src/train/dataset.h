@@ -22,6 +22,10 @@ struct TrainingBatch {
   std::vector<TextEmbedding> texts;
   TextBatch text;
   int64_t size() const { return int64_t(sigmas.size()); }
+  /// Of what goes to the device.
+  int64_t bytes() const {
+    return int64_t((latents.size() + target.size() + text.rows.size() + 2 * sigmas.size()) * sizeof(float));
+  }
 };
 
 struct LossSettings {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "src/plan/this_machine.h"
 #include "src/train/epoch_samples.h"
 #include "src/train/event_log.h"
 #include "src/train/run_checkpoints.h"
@@ -10,12 +11,12 @@
 #include "src/train/trainer.h"
 #include "src/train/training_log.h"
 #include "wandistill/commands.h"
-#include "wandistill/converted_weights.h"
 #include "wandistill/dry_run.h"
 #include "wandistill/error.h"
 #include "wandistill/export.h"
 #include "wandistill/file.h"
 #include "wandistill/job_sizes.h"
+#include "wandistill/plan.h"
 #include "wandistill/preflight.h"
 #include "wandistill/progress.h"
 #include "wandistill/projection.h"
@@ -63,7 +64,9 @@ class TrainJob {
     try {
       stop_before_the_end(session_, options_.time_margin, &stop_);
       session_.collectively([&] { open(); });
-      describe();
+      session_.collectively([&] {
+        if (session_.is_root()) describe();
+      });
       fill_cache();
       prepare_samples();
       TrainingState state = start_state();
@@ -143,13 +146,7 @@ class TrainJob {
     const WanConfig& t = teacher_->transformer().config();
     const WanConfig& s = student_->config();
     const int64_t parameters = student_->layout().total();
-    const int64_t share = (options_.batch_size + session_.world_size() - 1) / session_.world_size();
-    const int64_t micro = options_.micro_batch > 0 ? std::min(options_.micro_batch, share) : share;
-    const double activations =
-        double(WanActivations::bytes(s, options_.gradient_checkpointing ? Keep::kBlockInputs : Keep::kAll,
-                                     micro, s.tokens(h_, w_), micro * 64, student_->dtype()));
     say(session_.placement());
-    const bool narrow = student_->dtype() == Dtype::kBfloat16;
     say(cat("each rank computes on ", compute_.on_host() ? "its CPU cores" : device_.name(),
             ", the student in ", compute_.products(parse_dtype(options_.student_dtype)), ", the teacher in ",
             compute_.products(parse_teacher_dtype(options_.teacher.teacher_dtype))));
@@ -165,16 +162,11 @@ class TrainJob {
               shard.is_whole() ? std::string("one rank's alone")
                                : cat("shared by ", session_.world_size(), " ranks"),
               " (--zero ", options_.zero, ")"));
-    const bool multiplies_bf16 = compute_.on_host() && compute_.bf16_products &&
-                                 parse_dtype(options_.student_dtype) == Dtype::kBfloat16;
-    say(cat("memory per rank in training: weights, gradients, moments, average ",
-            int64_t(training_state_bytes(parameters, shard.size(), narrow) / 1e6), " MB; ",
-            multiplies_bf16
-                ? cat("weights converted to bfloat16 ", int64_t(kConvertedBytes * parameters / 1e6), " MB; ")
-                : std::string(),
-            "activations of ", micro, " samples about ", int64_t(activations / 1e6),
-            " MB; on rank 0 the copy that checkpoints are written from, ", int64_t(parameters * 16 / 1e6),
-            " MB"));
+    PlanInput input = PlanInput::load(options_, 0);
+    input.prompts = count_prompts(teacher_->folder(), prompts_, options_.teacher.negative_prompt);
+    input.machine = this_machine(session_, device_.device());
+    input.placement = teacher_placement_of(options_.cache.placement);
+    say(memory_line(input, chosen_placement(input)));
     say(cat(prompts_.size(), " prompts from ", options_.data_path));
   }
 

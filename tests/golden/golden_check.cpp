@@ -305,7 +305,7 @@ class GoldenCheck {
 int run(int argc, char** argv) {
   namespace po = boost::program_options;
   std::string teacher, golden, device, dtype, conv;
-  int threads = 1;
+  int threads = 1, compute_capability = 80;
   po::options_description options("golden_check recomputes reference numbers of a teacher");
   options.add_options()("help", "this text")("teacher", po::value(&teacher)->required(),
                                              "teacher folder in the diffusers layout")(
@@ -313,6 +313,8 @@ int run(int argc, char** argv) {
       "threads", po::value(&threads)->default_value(1), "threads")(
       "device", po::value(&device)->default_value("cpu"), "cpu, cuda or simt")(
       "conv", po::value(&conv)->default_value("own"), "the VAE's convolution: own, or on cuda cudnn")(
+      "compute_capability", po::value(&compute_capability)->default_value(80),
+      "the GPU that simt stands for: 80, or 90 with kernels for Hopper")(
       "dtype", po::value(&dtype)->default_value("float32"), "float32, or on a device bfloat16");
   po::variables_map values;
   try {
@@ -326,7 +328,7 @@ int run(int argc, char** argv) {
     std::cerr << "golden_check: " << e.what() << "\n" << options;
     return 2;
   }
-  const ComputeDevice chosen(device, threads, 0, conv);
+  const ComputeDevice chosen(device, threads, 0, conv, compute_capability);
   return GoldenCheck(teacher, golden, chosen.compute(), parse_dtype(dtype)).run();
 }
 

@@ -1,7 +1,9 @@
-// Collectives and gradient buckets on the SIMT device, in every order of its streams.
+// Collectives and gradient buckets on the SIMT device, in every order of its streams, and on GPUs where every
+// rank has one.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "mpi_test.h"
 #include "wandistill/device_gradient_buckets.h"
@@ -11,7 +13,14 @@
 namespace wandistill {
 namespace {
 
-const SimtOptions kOrders[] = {{SimtOrder::kForward}, {SimtOrder::kReverse}, {SimtOrder::kRandom, 7}};
+/// body(device) on each of them.
+void on_every_device(const std::function<void(Device&)>& body) {
+  for (const SimtOptions& options : {SimtOptions{SimtOrder::kForward}, SimtOptions{SimtOrder::kReverse},
+                                     SimtOptions{SimtOrder::kRandom, 7}})
+    body(*make_simt_device(options));
+  const Session& s = test_session();
+  if (!s.any(cuda_device_count() < s.local_size())) body(*make_cuda_device(s.local_rank()));
+}
 
 std::vector<float> gaussian(int rank, int step, int64_t n) {
   std::vector<float> g(static_cast<size_t>(n));
@@ -22,11 +31,10 @@ std::vector<float> gaussian(int rank, int step, int64_t n) {
 TEST_CASE("device collectives: sums and gathers in the streams' order [any ranks]") {
   Session& s = test_session();
   const int W = s.world_size();
-  for (const SimtOptions& options : kOrders) {
-    const auto device = make_simt_device(options);
-    const auto first = device->make_stream(), second = device->make_stream();
-    const auto collectives = make_device_collectives(s, *device);
-    const auto done = device->make_event();
+  on_every_device([&](Device& device) {
+    const auto first = device.make_stream(), second = device.make_stream();
+    const auto collectives = make_device_collectives(s, device);
+    const auto done = device.make_event();
     const int64_t n = 77;
     DeviceBuffer<float> x(*first, n), doubled(*second, n);
     DeviceBuffer<float> all(*first, n * W);
@@ -58,7 +66,7 @@ TEST_CASE("device collectives: sums and gathers in the streams' order [any ranks
     first->begin_capture();
     CHECK_THROWS_AS(collectives->all_reduce_sum(x.data(), n, *first), Error);
     first->end_capture();
-  }
+  });
 }
 
 TEST_CASE("device gradient buckets: the host's sums, step after step [any ranks]") {
@@ -67,15 +75,14 @@ TEST_CASE("device gradient buckets: the host's sums, step after step [any ranks]
   const std::vector<Range> order = {{9000, 10007}, {8999, 9000}, {5000, 8999},
                                     {4923, 5000},  {129, 4923},  {0, 129}};
   for (const int64_t bytes : {int64_t{1}, int64_t{4096}, int64_t{1} << 30})
-    for (const SimtOptions& options : kOrders) {
+    on_every_device([&](Device& device) {
       CAPTURE(bytes);
-      const auto device = make_simt_device(options);
-      const auto compute = device->make_stream();
-      const auto collectives = make_device_collectives(s, *device);
+      const auto compute = device.make_stream();
+      const auto collectives = make_device_collectives(s, device);
       DeviceBuffer<float> g(*compute, n), seen(*compute, n);
       std::vector<float> host(static_cast<size_t>(n)), found(host.size());
       GradientBuckets expected(s, host.data(), order, bytes);
-      DeviceGradientBuckets buckets(*collectives, *device, g.data(), order, bytes);
+      DeviceGradientBuckets buckets(*collectives, device, g.data(), order, bytes);
       CHECK(buckets.bucket_count() == expected.bucket_count());
       for (int step = 0; step < 3; ++step) {
         // As a backward pass: each range is written before it is reported; the first thing that follows
@@ -104,18 +111,17 @@ TEST_CASE("device gradient buckets: the host's sums, step after step [any ranks]
         s.broadcast(&theirs);
         CHECK(std::memcmp(theirs.data(), found.data(), sizeof(float) * found.size()) == 0);
       }
-    }
+    });
 }
 
 TEST_CASE("device gradient buckets: many steps that the host does not wait for [any ranks]") {
   Session& s = test_session();
   const int64_t n = 300, steps = 5;
-  for (const SimtOptions& options : kOrders) {
-    const auto device = make_simt_device(options);
-    const auto compute = device->make_stream();
-    const auto collectives = make_device_collectives(s, *device);
+  on_every_device([&](Device& device) {
+    const auto compute = device.make_stream();
+    const auto collectives = make_device_collectives(s, device);
     DeviceBuffer<float> g(*compute, n), sums(*compute, n * steps);
-    DeviceGradientBuckets buckets(*collectives, *device, g.data(), {{100, n}, {0, 100}}, 1);
+    DeviceGradientBuckets buckets(*collectives, device, g.data(), {{100, n}, {0, 100}}, 1);
     for (int64_t step = 0; step < steps; ++step) {
       const std::vector<float> own(static_cast<size_t>(n), static_cast<float>(s.rank() + 10 * step));
       compute->upload(g.data() + 100, own.data() + 100, 200 * 4);
@@ -132,23 +138,24 @@ TEST_CASE("device gradient buckets: many steps that the host does not wait for [
       const auto begin = found.begin() + step * n;
       CHECK(std::count(begin, begin + n, static_cast<float>(W * (W - 1) / 2 + 10 * step * W)) == n);
     }
-  }
+  });
 }
 
 TEST_CASE(
     "device collectives: work that an exception leaves behind does not wait for the others [any ranks]") {
   Session& s = test_session();
-  const auto device = make_simt_device({});
-  const auto compute = device->make_stream();
-  DeviceBuffer<float> x(*compute, 5);
-  try {
-    const auto collectives = make_device_collectives(s, *device);
-    if (s.rank() == 0) collectives->all_reduce_sum(x.data(), 5, *compute);
-    fail("out of luck");
-  } catch (const Error&) {
-  }
-  compute->synchronize();
-  CHECK(s.sum(int64_t{1}) == s.world_size());
+  on_every_device([&](Device& device) {
+    const auto compute = device.make_stream();
+    DeviceBuffer<float> x(*compute, 5);
+    try {
+      const auto collectives = make_device_collectives(s, device);
+      if (s.rank() == 0) collectives->all_reduce_sum(x.data(), 5, *compute);
+      fail("out of luck");
+    } catch (const Error&) {
+    }
+    compute->synchronize();
+    CHECK(s.sum(int64_t{1}) == s.world_size());
+  });
 }
 
 }  // namespace

@@ -1,17 +1,18 @@
 // Pinned memory between the host's and a device's (src/gpu/staging_ring.h).
 #include <algorithm>
 
+#include "src/gpu/simt_device.h"
 #include "src/gpu/staging_ring.h"
 #include "tests/simt/device_session.h"
 
 namespace wandistill::simt_test {
 namespace {
 
-constexpr int64_t kHalfFloats = 128, kHalfBytes = kHalfFloats * 4;
+constexpr int64_t kPieceFloats = 128, kPieceBytes = kPieceFloats * 4;
 
 TEST_CASE("uploads and downloads through a ring, smaller and larger than it") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
-    StagingRing ring(*session.device, kHalfBytes);
+    StagingRing ring(*session.device, kPieceBytes);
     for (const int64_t n : {1, 5, 127, 128, 129, 256, 257, 640, 1111}) {
       CAPTURE(n);
       const auto values = normal(n, 1);
@@ -25,9 +26,9 @@ TEST_CASE("uploads and downloads through a ring, smaller and larger than it") {
   });
 }
 
-TEST_CASE("many uploads in a row: a half is written again only when the stream has read it") {
+TEST_CASE("many uploads in a row: a piece is written again only when the stream has read it") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
-    StagingRing ring(*session.device, kHalfBytes);
+    StagingRing ring(*session.device, kPieceBytes);
     const int64_t n = 50;
     std::vector<DeviceBuffer<float>> buffers;
     for (uint32_t i = 0; i < 30; ++i) {
@@ -42,6 +43,43 @@ TEST_CASE("many uploads in a row: a half is written again only when the stream h
       CHECK(found == normal(n, i));
     }
   });
+}
+
+TEST_CASE("uploads within what was reserved do not wait") {
+  for (const SimtCase& c : kSimtCases) {
+    CAPTURE(c.name);
+    DeviceSession session(make_simt_device(c.options), c.threads);
+    const auto& device = dynamic_cast<const SimtDevice&>(*session.device);
+    StagingRing ring(*session.device, kPieceBytes);
+    constexpr uint32_t kSteps = 10, kEach = 3;
+    const int64_t n = 64;
+    std::vector<DeviceBuffer<float>> buffers;
+    std::unique_ptr<Event> done[2] = {session.device->make_event(), session.device->make_event()};
+    // Steps as of a training: the host waits for each when it has enqueued the next one.
+    const auto uploads_wait = [&] {
+      int64_t waits = 0;
+      for (uint32_t step = 0; step < kSteps; ++step) {
+        const int64_t before = device.host_waits();
+        for (uint32_t i = 0; i < kEach; ++i) {
+          buffers.push_back(session.buffer<float>(n));
+          const auto values = normal(n, static_cast<uint32_t>(buffers.size()));
+          ring.upload(*session.stream, buffers.back().data(), values.data(), n * 4);
+        }
+        waits += device.host_waits() - before;
+        session.stream->record(*done[step % 2]);
+        if (step > 0) done[(step - 1) % 2]->synchronize();
+      }
+      session.stream->synchronize();
+      return waits > 0;
+    };
+    CHECK(uploads_wait());
+    ring.reserve(2 * kEach * n * 4);
+    CHECK(!uploads_wait());
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      CAPTURE(i);
+      CHECK(session.download(buffers[i]) == normal(n, static_cast<uint32_t>(i + 1)));
+    }
+  }
 }
 
 TEST_CASE("a stream's own upload and download") {
