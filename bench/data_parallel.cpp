@@ -31,7 +31,6 @@ int worker(Session& session, const Size& size, bool overlap) {
   for (int64_t step = -2; spent < kSeconds; ++step) {
     session.barrier();
     const double start = MPI_Wtime(), waited_before = buckets.wait_seconds();
-    student.clear_gradients();
     student.forward();
     student.backward(overlap ? GradientsReady([&](size_t group) { buckets.ready(int64_t(group)); })
                              : GradientsReady());

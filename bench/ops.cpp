@@ -51,7 +51,7 @@ struct Bench {
 void linear(const Bench& bench, int64_t m, int64_t n, int64_t k) {
   const Buffer<float> x = gaussian(m * k, 1), weight = gaussian(n * k, 2), bias = gaussian(n, 3),
                       dy = gaussian(m * n, 4);
-  Buffer<float> y(m * n), dx(m * k), dweight = Buffer<float>::zeros(n * k), dbias = Buffer<float>::zeros(n);
+  Buffer<float> y(m * n), dx(m * k), dweight(n * k), dbias(n);
   const std::string shape = cat(m, " x ", k, " -> ", n);
   const double gflop = 2e-9 * double(m) * double(n) * double(k);
   const auto forward = [&](LinearForward<float>* op) {
@@ -59,13 +59,13 @@ void linear(const Bench& bench, int64_t m, int64_t n, int64_t k) {
   };
   const auto backward = [&](LinearBackward<float>* op) {
     return [&, op] {
-      op(m, n, k, x.data(), weight.data(), dy.data(), dx.data(), false, dweight.data(), dbias.data(),
+      op(m, n, k, x.data(), weight.data(), dy.data(), dx.data(), false, dweight.data(), false, dbias.data(),
          bench.queue);
     };
   };
   bench.compute("linear", shape, gflop, m * k + n * k + n + m * n, forward(cpu::linear_forward),
                 forward(ref::linear_forward));
-  bench.compute("linear backward", shape, 2 * gflop, 2 * m * k + 3 * n * k + m * n,
+  bench.compute("linear backward", shape, 2 * gflop, 2 * m * k + 2 * n * k + m * n,
                 backward(cpu::linear_backward), backward(ref::linear_backward));
 }
 

@@ -82,7 +82,6 @@ Json time_steps(Session& session, const Size& size, bool overlap) {
   for (int64_t i = -2; spent < kSeconds; ++i) {
     session.barrier();
     const double start = MPI_Wtime();
-    student.clear_gradients();
     student.forward();
     const double forwarded = MPI_Wtime();
     student.backward(overlap ? GradientsReady([&](size_t group) { buckets.ready(int64_t(group)); })

@@ -62,12 +62,10 @@ class Student {
                          batch_.target.data(), loss_weights_.data(), errors_.data(), dvelocity_.data(),
                          queue_);
   }
-  /// Adds to the gradients.
   void backward(const GradientsReady& ready = {}) {
     transformer_.backward({weights_.data(), &converted_}, input_, activations_, dvelocity_.data(),
-                          gradients_.data(), queue_, ready);
+                          gradients_.data(), false, queue_, ready);
   }
-  void clear_gradients() { std::fill(gradients_.begin(), gradients_.end(), 0.0f); }
   void update() {
     const AdamWStep step{.lr = 1e-4f,
                          .beta1 = 0.9f,
@@ -84,7 +82,6 @@ class Student {
     converted_.changed();
   }
   void step() {
-    clear_gradients();
     forward();
     backward();
     update();

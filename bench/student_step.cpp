@@ -35,7 +35,7 @@ void student_step(Report& report, const Queue& queue, double peak, const std::st
     return time;
   };
   compute(" forward", forward, n, [&] { student.forward(); });
-  compute(" backward", backward, 3 * n, [&] { student.backward(); });
+  compute(" backward", backward, 2 * n, [&] { student.backward(); });
   // AdamW reads gradient, weight, m, v and average, and writes the last four.
   const int64_t bytes = 9 * 4 * n;
   report.add({.name = name + " AdamW",
@@ -44,7 +44,7 @@ void student_step(Report& report, const Queue& queue, double peak, const std::st
               .work = double(bytes) * 1e-9,
               .unit = "GB/s",
               .ceiling = copy_ceiling(bytes, queue)});
-  const Timing step_time = compute(" step", forward + backward, 14 * n, [&] { student.step(); });
+  const Timing step_time = compute(" step", forward + backward, 13 * n, [&] { student.step(); });
   report.add({.name = name + " samples", .shape = shape, .time = step_time, .work = B, .unit = "1/s"});
 }
 

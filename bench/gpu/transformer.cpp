@@ -113,8 +113,8 @@ void student_step(DeviceBench& bench, const WanConfig& config, int64_t batch, in
                      errors.data(), dvelocity.data(), compute);
   };
   const Work backward = [&] {
-    fill_zero(compute, gradients.data(), s.n);
-    s.model.backward(s.rounded.data(), s.input, activations, dvelocity.data(), gradients.data(), compute);
+    s.model.backward(s.rounded.data(), s.input, activations, dvelocity.data(), gradients.data(), false,
+                     compute);
     ops.squared_norm(s.n, gradients.data(), squared_norm.data(), compute);
   };
   const Work whole = [&] {

@@ -85,11 +85,11 @@ class WanTransformer {
   void prepare(const WanInput& input, WanActivations& activations, const Queue& queue) const;
   void forward_prepared(const WanWeights& weights, const WanInput& input, WanActivations& activations,
                         float* velocity, const Queue& queue) const;
-  /// gradients += d loss / d weights, from dvelocity = d loss / d velocity of the last forward pass with
-  /// these weights, input and activations (which must keep more than nothing). dlatents [B, in_channels, h,
-  /// w] is not formed: no caller needs it.
+  /// gradients = (or +=, if `accumulate`) d loss / d weights, from dvelocity = d loss / d velocity of the
+  /// last forward pass with these weights, input and activations (which must keep more than nothing).
+  /// dlatents [B, in_channels, h, w] is not formed: no caller needs it.
   void backward(const WanWeights& weights, const WanInput& input, WanActivations& activations,
-                const float* dvelocity, float* gradients, const Queue& queue,
+                const float* dvelocity, float* gradients, bool accumulate, const Queue& queue,
                 const GradientsReady& ready = {}) const;
 
  private:

@@ -154,10 +154,13 @@ void add_column_sums(int64_t m, int64_t n, const float* x, float* sums, const Qu
 }
 
 void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
-                     float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
+                     float* dx, bool accumulate_dx, float* dweight, bool accumulate_dweight, float* dbias,
+                     const Queue& queue) {
   if (dx)
     matmul(MatmulShape::dense(m, k, n, false, false, accumulate_dx ? 1.0f : 0.0f), dy, weight, dx, queue);
-  if (dweight) matmul(MatmulShape::dense(n, k, m, true, false, 1.0f), dy, x, dweight, queue);
+  if (dweight)
+    matmul(MatmulShape::dense(n, k, m, true, false, accumulate_dweight ? 1.0f : 0.0f), dy, x, dweight, queue);
+  if (dbias && !accumulate_dweight) std::fill_n(dbias, n, 0.0f);
   if (dbias) add_column_sums(m, n, dy, dbias, queue);
 }
 

@@ -103,7 +103,8 @@ void linear_gelu_forward(int64_t m, int64_t n, int64_t k, const float* x, const 
 }
 
 void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
-                     float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
+                     float* dx, bool accumulate_dx, float* dweight, bool accumulate_dweight, float* dbias,
+                     const Queue& queue) {
   Buffer<bf16> own;
   if (dx) {
     const bf16* const w = packed_weight(weight, n, k, ConvertedWeights::Use::kInputGradient, queue, &own);
@@ -113,8 +114,9 @@ void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const floa
     const Bf16Operand right{x, k, m, k, true};
     own = Buffer<bf16>(packed_size(k, m));
     pack(right, pack_right, own.data(), queue);
-    multiply(n, k, {dy, n, m, n, true}, own.data(), nullptr, dweight, true, queue);
+    multiply(n, k, {dy, n, m, n, true}, own.data(), nullptr, dweight, accumulate_dweight, queue);
   }
+  if (dbias && !accumulate_dweight) std::fill_n(dbias, n, 0.0f);
   if (dbias) cpu::add_column_sums(m, n, dy, dbias, queue);
 }
 

@@ -1,5 +1,7 @@
 #include "wandistill/ops/matmul.h"
 
+#include <algorithm>
+
 #include "wandistill/ops/activation.h"
 
 namespace wandistill::ref {
@@ -41,7 +43,8 @@ void add_column_sums(int64_t m, int64_t n, const float* x, float* sums, const Qu
 }
 
 void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
-                     float* dx, bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
+                     float* dx, bool accumulate_dx, float* dweight, bool accumulate_dweight, float* dbias,
+                     const Queue& queue) {
   if (dx)
     for (int64_t i = 0; i < m; ++i)
       for (int64_t l = 0; l < k; ++l) {
@@ -52,10 +55,11 @@ void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const floa
   if (dweight)
     for (int64_t j = 0; j < n; ++j)
       for (int64_t l = 0; l < k; ++l) {
-        double sum = dweight[j * k + l];
+        double sum = accumulate_dweight ? dweight[j * k + l] : 0;
         for (int64_t i = 0; i < m; ++i) sum += double(dy[i * n + j]) * x[i * k + l];
         dweight[j * k + l] = float(sum);
       }
+  if (dbias && !accumulate_dweight) std::fill_n(dbias, n, 0.0f);
   if (dbias) add_column_sums(m, n, dy, dbias, queue);
 }
 

@@ -3,6 +3,7 @@
 #include "wandistill/device_ops.h"
 #include "wandistill/error.h"
 #include "wandistill/kernel_ops.h"
+#include "wandistill/op_memory.h"
 
 namespace wandistill {
 namespace {
@@ -45,14 +46,18 @@ void linear_gelu_forward(int64_t m, int64_t n, int64_t k, const T* x, const T* w
 
 template <class T>
 void linear_backward(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* dy, T* dx,
-                     bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
+                     bool accumulate_dx, float* dweight, bool accumulate_dweight, float* dbias,
+                     const Queue& queue) {
+  if (dweight && m == 0 && !accumulate_dweight) fill_zero(queue, dweight, n * k);
+  if (dbias && !accumulate_dweight) fill_zero(queue, dbias, n);
   if (m == 0) return;
   if (dx)
     run_product({MatmulShape::dense(m, k, n, false, false, accumulate_dx ? 1.0f : 0.0f), kType<T>, kType<T>,
                  dy, weight, dx},
                 queue);
   if (dweight)
-    run_product({MatmulShape::dense(n, k, m, true, false, 1.0f), kType<T>, CUDA_R_32F, dy, x, dweight},
+    run_product({MatmulShape::dense(n, k, m, true, false, accumulate_dweight ? 1.0f : 0.0f), kType<T>,
+                 CUDA_R_32F, dy, x, dweight},
                 queue);
   // The library's epilogue for the bias would overwrite what is there.
   if (dbias) cuda::kernel_ops<T>().add_column_sums(m, n, dy, dbias, queue);

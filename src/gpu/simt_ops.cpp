@@ -5,6 +5,7 @@
 #include "wandistill/device_ops.h"
 #include "wandistill/error.h"
 #include "wandistill/kernel_ops.h"
+#include "wandistill/op_memory.h"
 
 namespace wandistill {
 namespace {
@@ -73,13 +74,15 @@ void linear_gelu_forward(int64_t m, int64_t n, int64_t k, const T* x, const T* w
 
 template <class T>
 void linear_backward(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* dy, T* dx,
-                     bool accumulate_dx, float* dweight, float* dbias, const Queue& queue) {
+                     bool accumulate_dx, float* dweight, bool accumulate_dweight, float* dbias,
+                     const Queue& queue) {
   stream_of(queue).enqueue([=, host = Queue{queue.threads}] {
     Floats<T> fx = input(x, m * k), fw = input(weight, n * k), fdy = input(dy, m * n),
               fdx{dx, m * k, accumulate_dx, true};
     cpu::linear_backward(m, n, k, fx.data(), fw.data(), fdy.data(), fdx.data(), accumulate_dx, dweight,
-                         nullptr, host);
+                         accumulate_dweight, nullptr, host);
   });
+  if (dbias && !accumulate_dweight) fill_zero(queue, dbias, n);
   if (dbias) simt::kernel_ops<T>().add_column_sums(m, n, dy, dbias, queue);
 }
 

@@ -4,19 +4,20 @@
 namespace wandistill {
 
 void WanTransformer::backward(const WanWeights& weights, const WanInput& input, WanActivations& activations,
-                              const float* dvelocity, float* gradients, const Queue& queue,
+                              const float* dvelocity, float* gradients, bool accumulate, const Queue& queue,
                               const GradientsReady& ready) const {
   WD_REQUIRE(activations.keep_ != Keep::kNothing);
   const auto with = [&]<class Element>(const OpsOf<Element>* ops) {
     Pass<Element>(*this, *ops, weights, input, activations.state<Element>(), queue)
-        .backward(dvelocity, gradients, ready);
+        .backward(dvelocity, gradients, accumulate, ready);
   };
   std::visit(with, ops_);
 }
 
 template <class Element>
-void WanTransformer::Pass<Element>::backward(const float* dvelocity, float* gradients,
-                                             const GradientsReady& ready) const {
+void WanTransformer::Pass<Element>::backward(const float* dvelocity, float* gradients, bool accumulate,
+                                             const GradientsReady& ready) {
+  accumulate_ = accumulate || start_from_zero(gradients);
   const WanTensors<float> d(config, layout, gradients);
   auto done = [&, group = size_t(0)]() mutable {
     if (ready) ready(group);
@@ -34,6 +35,20 @@ void WanTransformer::Pass<Element>::backward(const float* dvelocity, float* grad
   }
   embed_backward(s.dx, d);
   done();
+}
+
+/// True if all gradients are zeros now, so that all may be added to them; else those of linear layers are
+/// left, to be written as they are computed: on the host that saves their way to main memory. A device zeroes
+/// everything at once in less time than a fill for each of the small tensors takes to be launched.
+template <class Element>
+bool WanTransformer::Pass<Element>::start_from_zero(float* gradients) const {
+  if (queue.stream) {
+    fill_zero(queue, gradients, layout.total());
+    return true;
+  }
+  for (const ParameterInfo& p : layout.parameters())
+    if (p.shape.size() == 1 || !p.name.ends_with(".weight")) fill_zero(queue, gradients + p.offset, p.size);
+  return false;
 }
 
 template <class Element>

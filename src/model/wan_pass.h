@@ -95,10 +95,11 @@ struct WanTransformer::Pass {
        const WanInput& input, WanActivations::StateOf<Element>& state, const Queue& queue);
 
   void forward(float* velocity) const;
-  void backward(const float* dvelocity, float* gradients, const GradientsReady& ready) const;
+  void backward(const float* dvelocity, float* gradients, bool accumulate, const GradientsReady& ready);
 
  private:
   void embed() const;
+  bool start_from_zero(float* gradients) const;
   void block_forward(int64_t index, const Element* x, Element* out) const;
   // Parts of it that backward needs again.
   void norm1(const BlockActivations<Element>& a, const Element* x) const;
@@ -118,7 +119,8 @@ struct WanTransformer::Pass {
   void linear_backward(int64_t rows, int64_t n, int64_t k, const Element* in,
                        const LinearTensors<const Element>& layer, const Element* dout, Element* din,
                        bool accumulate, const LinearTensors<float>& d) const {
-    ops.linear_backward(rows, n, k, in, layer.weight, dout, din, accumulate, d.weight, d.bias, queue);
+    ops.linear_backward(rows, n, k, in, layer.weight, dout, din, accumulate, d.weight, accumulate_, d.bias,
+                        queue);
   }
   /// Where a picture's tokens are split: rows [tokens, width] with this rank's share get the others'.
   void gather(Element* rows, int64_t width) const;
@@ -136,6 +138,8 @@ struct WanTransformer::Pass {
   BlockActivations<Element>& block(int64_t index) const {
     return s.blocks[size_t(index) < s.blocks.size() ? size_t(index) : 0];
   }
+
+  bool accumulate_ = true;  // linear layers add to the gradients that are there
 };
 
 }  // namespace wandistill

@@ -75,10 +75,11 @@ std::string memory(const Plan& plan) {
 
 /// "training 1.2 GB (weights, gradients, moments, average 0.9 GB, activations and batch 0.3 GB)"
 std::string stage_line(const StageMemory& stage) {
+  const std::string all = cat(stage_name(stage.stage), " ", bytes_text(stage.computing()));
+  if (stage.weights == 0 || stage.activations == 0) return all;
   const bool trains = stage.stage == Stage::kTraining;
-  return cat(stage_name(stage.stage), " ", bytes_text(stage.computing()), " (weights",
-             trains ? ", gradients, moments, average " : " ", bytes_text(stage.weights), ", activations",
-             trains ? " and batch " : " ", bytes_text(stage.activations), ")");
+  return cat(all, " (weights", trains ? ", gradients, moments, average " : " ", bytes_text(stage.weights),
+             ", activations", trains ? " and batch " : " ", bytes_text(stage.activations), ")");
 }
 
 std::string placements(const Plan& plan) {

@@ -30,9 +30,9 @@ class Optimizer {
   Optimizer(Session& session, const Compute& compute, const ParameterLayout& layout, Dtype dtype, Shard shard,
             int64_t bucket_bytes, TrainingState state);
 
-  /// Where the backward pass adds this rank's gradients [layout.total()].
+  /// Where the backward pass leaves this rank's gradients [layout.total()].
   float* gradients() { return gradients_.data(); }
-  /// Between steps: all gradients are 0.
+  /// For a rank without samples in a step: all gradients are 0.
   void clear_gradients() { fill_zero(compute_, gradients_.data(), gradients_.size()); }
   /// This group of gradients (layout.gradient_order()) is complete: its sum over the ranks may start.
   void ready(int64_t group);
@@ -44,8 +44,8 @@ class Optimizer {
 
   /// As the student takes them, until the next update.
   WanWeights weights();
-  /// A section of the state (kSections) whole, until the next call of this, of averaged_weights() or of
-  /// clear_gradients(): of a shared state it lies where the gradients do. Then collective.
+  /// A section of the state (kSections) whole, until the next call of this or of averaged_weights() and until
+  /// the next gradients: of a shared state it lies where they do. Then collective.
   const float* whole(size_t section);
   /// The moving average, as the student takes its weights, likewise.
   WanWeights averaged_weights();

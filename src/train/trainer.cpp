@@ -159,7 +159,7 @@ void Trainer::accumulate(const Share& share, ReadBack* step) {
     TimedStage stage("backward", &times_.backward);
     student_.backward(
         optimizer_.weights(), batch_.input(), activations_, batch_.dvelocity(), optimizer_.gradients(),
-        compute_,
+        at != share.begin, compute_,
         last ? GradientsReady([&](size_t group) { optimizer_.ready(int64_t(group)); }) : GradientsReady());
   }
 }
@@ -224,7 +224,7 @@ StepResult Trainer::step() {
   const Share share = share_from(state().position);
   ReadBack &present = steps_[size_t(state().step % 2)], &before = steps_[size_t((state().step + 1) % 2)];
   times_ = {};
-  optimizer_.clear_gradients();
+  if (share.begin == share.end) optimizer_.clear_gradients();
   accumulate(share, &present);
 
   {

@@ -242,8 +242,7 @@ class GoldenCheck {
       double loss = 0;
       for (double e : errors) loss += e / double(B * n);
       losses.push_back(float(loss));
-      fill_zero(compute_, d.data(), total);
-      student.backward(own, input, activations, dvelocity.data(), d.data(), compute_);
+      student.backward(own, input, activations, dvelocity.data(), d.data(), false, compute_);
       if (i == 0) gradients(layout, download_all(d), gradient);
       compute_.ops->squared_norm(total, d.data(), squared_norm.data(), compute_);
       compute_.ops->plan_update(step, squared_norm.data(), state.data(), compute_);

@@ -78,14 +78,14 @@ TEST_CASE("a training step on a device: the host waits for nothing while it enqu
     // 8 samples are 320 KiB, more than a stream's uploads may be without reserve_uploads().
     const TrainingBatch values = batch_of(8, uint64_t(10 * step + s.rank()));
     const int64_t before = simt.host_waits();
-    optimizer.clear_gradients();
     stream->reserve_uploads(2 * values.bytes());
     batch.load(compute, values, kPicture, kSide, kSide);
     student.forward(optimizer.weights(), batch.input(), activations, batch.velocity(), compute);
     compute.ops->weighted_mse(8, kPicture, batch.velocity(), batch.target(), batch.weight(), errors.data(),
                               batch.dvelocity(), compute);
     student.backward(optimizer.weights(), batch.input(), activations, batch.dvelocity(),
-                     optimizer.gradients(), compute, [&](size_t group) { optimizer.ready(int64_t(group)); });
+                     optimizer.gradients(), false, compute,
+                     [&](size_t group) { optimizer.ready(int64_t(group)); });
     optimizer.wait_for_sums();
     optimizer.update(kStep);
     stream->record(*done[step % 2]);

@@ -67,17 +67,21 @@ void test_linear(DeviceSession& session, const OpsOf<T>& ops, int64_t m, int64_t
   for (const bool accumulate : {false, true}) {
     Tensor<T> dx(session, m * k, 5);
     Tensor<float> dw(session, n * k, 6), db(session, n, 7);
-    if (!accumulate) session.stream->fill(dx.device.data(), 0xFF, m * k * static_cast<int64_t>(sizeof(T)));
+    if (!accumulate) {
+      session.stream->fill(dx.device.data(), 0xFF, m * k * static_cast<int64_t>(sizeof(T)));
+      session.stream->fill(dw.device.data(), 0xFF, n * k * 4);
+      session.stream->fill(db.device.data(), 0xFF, n * 4);
+    }
     ref::linear_backward(m, n, k, x.host.data(), w.host.data(), dy.host.data(), dx.host.data(), accumulate,
-                         dw.host.data(), db.host.data(), kHost);
+                         dw.host.data(), accumulate, db.host.data(), kHost);
     ops.linear_backward(m, n, k, x.device.data(), w.device.data(), dy.device.data(), dx.device.data(),
-                        accumulate, dw.device.data(), db.device.data(), queue);
+                        accumulate, dw.device.data(), accumulate, db.device.data(), queue);
     check(dx.device, dx.host);
     CHECK(relative_error(session.download(dw.device), dw.host) <= 2e-6);
     CHECK(relative_error(session.download(db.device), db.host) <= 2e-6);
     // Nothing wanted: nothing touched.
     ops.linear_backward(m, n, k, x.device.data(), w.device.data(), dy.device.data(), nullptr, false, nullptr,
-                        nullptr, queue);
+                        false, nullptr, queue);
     session.stream->synchronize();
   }
 }

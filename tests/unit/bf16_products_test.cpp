@@ -90,11 +90,10 @@ TEST_CASE("bf16: linear layer, forward and backward" * doctest::skip(kNoInstruct
     forward(ref::linear_gelu_forward, expected);
     check_rounded(relative_error(found, expected));
     for (const bool accumulate : {false, true}) {
-      std::vector<float> start(size_t(m * k + n * k + n), 1.0f);
-      if (!accumulate) std::fill(start.begin(), start.begin() + m * k, NAN);
+      const std::vector<float> start(size_t(m * k + n * k + n), accumulate ? 1.0f : NAN);
       const auto run = [&](auto* op, const float* x, const float* w, const float* dy, float* d,
                            const Queue& q) {
-        op(m, n, k, x, w, dy, d, accumulate, d + m * k, d + m * k + n * k, q);
+        op(m, n, k, x, w, dy, d, accumulate, d + m * k, accumulate, d + m * k + n * k, q);
       };
       const std::vector<float> sums(size_t(n), 0.0f);  // of columns: float32, of what is not rounded
       compare(
@@ -104,7 +103,7 @@ TEST_CASE("bf16: linear layer, forward and backward" * doctest::skip(kNoInstruct
           },
           [&](float* d) {
             run(ref::linear_backward, rx.data(), rw.data(), rdy.data(), d, kOne);
-            std::fill_n(d + m * k + n * k, n, 1.0f);
+            std::fill_n(d + m * k + n * k, n, accumulate ? 1.0f : 0.0f);
             ref::add_column_sums(m, n, dy.data(), d + m * k + n * k, kOne);
           });
       found = expected = std::vector<float>(start.size(), 0.0f);
@@ -125,7 +124,7 @@ TEST_CASE("bf16: weights are converted once and again when they have changed" *
     const Queue queue{2, nullptr, converted};
     cpu_bf16::linear_forward(m, n, k, x.data(), w.data(), nullptr, out.data(), queue);
     cpu_bf16::linear_backward(m, n, k, x.data(), w.data(), dy.data(), out.data() + m * n, false, nullptr,
-                              nullptr, queue);
+                              false, nullptr, queue);
     return out;
   };
   const auto before = run(nullptr);
@@ -210,7 +209,7 @@ TEST_CASE("bf16: the transformer and its gradient, near those in float32" * doct
     WanActivations activations(keep);
     std::vector<float> out(size_t(count + model.layout().total()));
     model.forward(read, input, activations, out.data(), queue);
-    model.backward(read, input, activations, dvelocity.data(), out.data() + count, queue);
+    model.backward(read, input, activations, dvelocity.data(), out.data() + count, true, queue);
     return out;
   };
   const auto expected = run(exact, weights.data(), Keep::kAll, kOne);

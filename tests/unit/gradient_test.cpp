@@ -53,7 +53,8 @@ TEST_CASE("gradient of the linear layer") {
     ref::linear_forward(m, n, k, x.data(), w.data(), bias.data(), y.data(), kOne);
     return dot(y, dy);
   };
-  ref::linear_backward(m, n, k, x.data(), w.data(), dy.data(), dx.data(), false, dw.data(), db.data(), kOne);
+  ref::linear_backward(m, n, k, x.data(), w.data(), dy.data(), dx.data(), false, dw.data(), false, db.data(),
+                       kOne);
   check_gradient(f, x, dx.data(), kBound);
   check_gradient(f, w, dw.data(), kBound);
   check_gradient(f, bias, db.data(), kBound);
@@ -212,8 +213,8 @@ TEST_CASE("the transformer's gradient, every parameter, plain twins") {
   std::vector<float> velocity(dvelocity.size());
   WanActivations activations(Keep::kAll);
   model.forward(weights.data(), m.input(), activations, velocity.data(), kOne);
-  std::vector<float> gradient(weights.size());
-  model.backward(weights.data(), m.input(), activations, dvelocity.data(), gradient.data(), kOne);
+  std::vector<float> gradient(weights.size(), NAN);
+  model.backward(weights.data(), m.input(), activations, dvelocity.data(), gradient.data(), false, kOne);
   const double norm = std::sqrt(dot(gradient, gradient));
   for (const ParameterInfo& p : model.layout().parameters()) {
     CAPTURE(p.name);
@@ -235,23 +236,24 @@ TEST_CASE(
   const WanTransformer plain(m.config, kRefOps), fast(m.config);
   const std::vector<float> weights = m.weights(fast.layout());
   const auto dvelocity = normal(3 * m.config.out_channels * m.h * m.w, 30);
-  std::vector<float> expected_velocity(dvelocity.size()), expected(weights.size());
+  std::vector<float> expected_velocity(dvelocity.size()), expected(weights.size(), NAN);
   WanActivations activations(Keep::kAll);
   plain.forward(weights.data(), m.input(), activations, expected_velocity.data(), kOne);
-  plain.backward(weights.data(), m.input(), activations, dvelocity.data(), expected.data(), kOne);
-  const auto run = [&](Keep keep, int threads) {
+  plain.backward(weights.data(), m.input(), activations, dvelocity.data(), expected.data(), false, kOne);
+  const auto run = [&](Keep keep, int threads, float start = NAN) {
     WanActivations own(keep);
-    std::vector<float> out(dvelocity.size()), gradient(weights.size());
+    std::vector<float> out(dvelocity.size()), gradient(weights.size(), start);
     std::vector<size_t> groups;
     fast.forward(weights.data(), m.input(), own, out.data(), Queue{threads});
-    fast.backward(weights.data(), m.input(), own, dvelocity.data(), gradient.data(), Queue{threads},
-                  [&](size_t group) { groups.push_back(group); });
+    fast.backward(weights.data(), m.input(), own, dvelocity.data(), gradient.data(), !std::isnan(start),
+                  Queue{threads}, [&](size_t group) { groups.push_back(group); });
     CHECK(groups == std::vector<size_t>{0, 1, 2, 3});
     out.insert(out.end(), gradient.begin(), gradient.end());
     return out;
   };
   const std::vector<float> one = run(Keep::kAll, 1);
   CHECK(run(Keep::kAll, 3) == one);
+  CHECK(run(Keep::kAll, 2, 0.0f) == one);
   CHECK(run(Keep::kBlockInputs, 2) == one);
   const auto error = [](const float* a, const std::vector<float>& b) {
     double difference = 0, norm = 0;

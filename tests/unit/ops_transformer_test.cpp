@@ -45,10 +45,10 @@ TEST_CASE("linear layer") {
         });
     for (bool accumulate : {false, true}) {
       // dx, dweight, dbias; what is accumulated starts from ones.
-      std::vector<float> start(size_t(m * k + n * k + n), 1.0f);
-      if (!accumulate) std::fill(start.begin(), start.begin() + m * k, NAN);
+      const std::vector<float> start(size_t(m * k + n * k + n), accumulate ? 1.0f : NAN);
       const auto run = [&](auto* op, float* d, const Queue& q) {
-        op(m, n, k, x.data(), w.data(), dy.data(), d, accumulate, d + m * k, d + m * k + n * k, q);
+        op(m, n, k, x.data(), w.data(), dy.data(), d, accumulate, d + m * k, accumulate, d + m * k + n * k,
+           q);
       };
       compare(
           start, 2e-6, [&](float* d, const Queue& q) { run(cpu::linear_backward, d, q); },

@@ -38,10 +38,12 @@ template <class T>
 using LinearGeluForward = void(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* bias,
                                T* raw, T* act, const Queue& queue);
 /// Backward of LinearForward. dx [M, K] = (or +=, if accumulate_dx) dy W; null: not wanted.
-/// dweight [N, K] += dy^T x and dbias [N] += column sums of dy; null: not wanted.
+/// dweight [N, K] = dy^T x and dbias [N] = column sums of dy (or both +=, if accumulate_dweight); null: not
+/// wanted.
 template <class T>
 using LinearBackward = void(int64_t m, int64_t n, int64_t k, const T* x, const T* weight, const T* dy, T* dx,
-                            bool accumulate_dx, float* dweight, float* dbias, const Queue& queue);
+                            bool accumulate_dx, float* dweight, bool accumulate_dweight, float* dbias,
+                            const Queue& queue);
 /// sums [N] += column sums of x [M, N]; the order of additions depends on the shape alone.
 template <class T>
 using AddColumnSums = void(int64_t m, int64_t n, const T* x, float* sums, const Queue& queue);
