@@ -141,6 +141,14 @@ class Report {
     lines_.push_back(std::move(line));
   }
 
+  /// In place of a row that cannot be measured here.
+  void skip(const std::string& name, const std::string& shape, const std::string& reason) {
+    std::printf("%-24s %-36s skipped: %s\n", name.c_str(), shape.c_str(), reason.c_str());
+    Json line = common_;
+    line.update({{"name", name}, {"shape", shape}, {"skipped", reason}});
+    lines_.push_back(std::move(line));
+  }
+
   /// The lines into a file, instead of behind the table.
   void write_lines(const std::filesystem::path& file) {
     write_file_atomically(file, lines());

@@ -8,6 +8,7 @@ import json
 import sys
 
 MORE = ("speedup", "wait_share")  # of some lines
+ABSENT = ("failed", "skipped")  # why there is no time
 
 
 def number(key, form, factor=1.0):
@@ -28,8 +29,7 @@ def share(line):
 
 def more(line):
     found = [f"{key.replace('_', ' ')} {line[key]:.3g}" for key in MORE if key in line]
-    if "failed" in line:
-        found.append("failed: " + line["failed"].replace("|", "\\|"))
+    found += [f"{key}: " + line[key].replace("|", "\\|") for key in ABSENT if key in line]
     return ", ".join(found)
 
 
@@ -41,7 +41,7 @@ COLUMNS = [("program", text("bench")), ("", text("name")), ("shape", text("shape
 
 with open(sys.argv[1]) as file:
     lines = [json.loads(line) for line in file if line.strip()]
-lines = [line for line in lines if "median_seconds" in line or "failed" in line]
+lines = [line for line in lines if any(key in line for key in ("median_seconds", *ABSENT))]
 if lines:
     first = lines[0]
     print(f"{first.get('cpu') or first['device']}, commit {first.get('commit', 'unknown')}. % of ceiling: of what the same run "
