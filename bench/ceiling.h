@@ -5,6 +5,7 @@
 
 #include "bench/measure.h"
 #include "kernels/cpu/parallel.h"
+#include "wandistill/converted_weights.h"
 #include "wandistill/ops/matmul.h"
 
 namespace wandistill::bench {
@@ -18,6 +19,20 @@ inline double matmul_ceiling(Report& report, const Queue& queue) {
   const MatmulShape shape = MatmulShape::dense(n, n, n, false, false);
   const Timing time = measure([&] { cpu::matmul(shape, a.data(), b.data(), c.data(), queue); }, 1.0);
   report.add({.name = "matmul (ceiling)", .shape = "1024 x 1024 x 1024", .time = time, .work = gflop});
+  return gflop / time.min;
+}
+
+/// The same of products of bfloat16, their sums in float32, with the right operand converted before.
+inline double matmul_bf16_ceiling(Report& report, Queue queue) {
+  constexpr int64_t n = 1024;
+  constexpr double gflop = 2e-9 * n * n * n;
+  const Buffer<float> a = gaussian(n * n, 1), b = gaussian(n * n, 2);
+  Buffer<float> c(n * n);
+  ConvertedWeights converted;
+  queue.converted = &converted;
+  const Timing time =
+      measure([&] { cpu_bf16::linear_forward(n, n, n, a.data(), b.data(), nullptr, c.data(), queue); }, 1.0);
+  report.add({.name = "matmul bf16 (ceiling)", .shape = "1024 x 1024 x 1024", .time = time, .work = gflop});
   return gflop / time.min;
 }
 

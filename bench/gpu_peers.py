@@ -94,6 +94,8 @@ def timing(work):
             "spread": (times[n * 3 // 4] - times[n // 4]) / times[n // 2], "runs": n}
 
 
+KEPT = ("commit", "tiny", "flop", "bytes", "unit", "ceiling")  # of our line in its peers'
+
 # Each part: (peer's name, function that gives the sample, what is timed), as a generator, so that memory is held by one
 # peer at a time.
 
@@ -239,6 +241,7 @@ def run_peers(line, add):
     case, good = line["case"], True
     for name, find, work in PARTS[case["op"]](case):
         row = {"bench": "gpu_peers", "device": DEVICE_NAME, "name": line["name"], "shape": line["shape"], "peer": name}
+        row.update((key, line[key]) for key in KEPT if key in line)
         try:
             found = find()
             row["difference"] = max(difference(line["sample"][key], found[key]) for key in line["sample"])
@@ -249,7 +252,10 @@ def run_peers(line, add):
         else:
             close = row["difference"] <= CLOSE[case["op"]]
             good = good and close
-            ratio = row["median_seconds"] / line["median_seconds"]
+            ratio = row["factor"] = row["median_seconds"] / line["median_seconds"]
+            row["rate"] = line["rate"] / ratio
+            if "ceiling" in line:
+                row["percent_of_ceiling"] = 100 * row["rate"] / line["ceiling"]
             print(f"{line['name']:<20} {line['shape']:<36} {name:<20} {1e3 * line['median_seconds']:>10.4f} "
                   f"{1e3 * row['median_seconds']:>10.4f} {row['spread']:>7.1%} {ratio:>7.2f} {row['difference']:>10.4f}"
                   f"{'' if close else '  DIFFERENT'}", flush=True)

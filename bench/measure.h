@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -75,9 +76,10 @@ inline std::string cpu_name() {
 struct Row {
   std::string name, shape;
   Timing time;
-  double work = 0;  // per call, in units of 1e9: GFLOP, GB; 0: no rate
+  double work = 0;  // per call, in `unit` times a second: GFLOP, TFLOP, GB; 0: no rate
   std::string unit = "GFLOP/s";
-  int64_t bytes = 0;   // of a row in GFLOP/s: what must be read and written once; 0: not said
+  double flop = 0;     // of a row in another unit than FLOP/s; 0: none by formula
+  int64_t bytes = 0;   // of a row in another unit than GB/s: what must be read and written once; 0: not said
   double ceiling = 0;  // in `unit`, measured in the same run; 0: none
   std::optional<double> twin_seconds = std::nullopt;
   Json details = Json::object();  // more for the JSON line
@@ -124,12 +126,26 @@ class Report {
       line["rate"] = rate;
       line["unit"] = row.unit;
     }
-    if (row.unit == "GFLOP/s" && row.work > 0) line["flop"] = row.work * 1e9;
-    if (row.unit == "GB/s") line["bytes"] = int64_t(row.work * 1e9);
-    if (row.bytes > 0) line["bytes"] = row.bytes;
-    if (row.ceiling > 0) line["ceiling"] = row.ceiling;
+    const double flop = row.unit == "GFLOP/s"   ? row.work * 1e9
+                        : row.unit == "TFLOP/s" ? row.work * 1e12
+                                                : row.flop;
+    const int64_t bytes = row.unit == "GB/s" ? std::llround(row.work * 1e9) : row.bytes;
+    if (flop > 0) line["flop"] = flop;
+    if (bytes > 0) line["bytes"] = bytes;
+    if (row.ceiling > 0) {
+      line["ceiling"] = row.ceiling;
+      line["percent_of_ceiling"] = 100 * rate / row.ceiling;
+    }
     if (row.twin_seconds) line["twin_seconds"] = *row.twin_seconds;
     line.update(row.details);
+    lines_.push_back(std::move(line));
+  }
+
+  /// In place of a row that cannot be measured here.
+  void skip(const std::string& name, const std::string& shape, const std::string& reason) {
+    std::printf("%-24s %-36s skipped: %s\n", name.c_str(), shape.c_str(), reason.c_str());
+    Json line = common_;
+    line.update({{"name", name}, {"shape", shape}, {"skipped", reason}});
     lines_.push_back(std::move(line));
   }
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # A table of what the compiler made of every CUDA kernel: registers, spilled bytes, static shared memory (from ptxas's
-# notes, which make keeps beside the objects), and how many of these instructions it has (from the machine code): HMMA,
-# HGMMA (tensor cores, by warp and by warpgroup), UTMALDG (bulk copies of boxes).
-# usage: kernel_table.sh [OBJECT.cuda.o ...]; CUOBJDUMP names the tool. Exit code 1 if a kernel spills.
+# notes, which make keeps beside the objects), dynamic shared memory (from the names of kernels/cuda/launch_shared.h in the
+# object), and how many of these instructions it has (from the machine code): HMMA, HGMMA (tensor cores, by warp and by
+# warpgroup), UTMALDG (bulk copies of boxes).
+# usage: kernel_table.sh [OBJECT.cuda.o ...]; CUOBJDUMP names the tool. Exit code 1 if a kernel spills, or a launch
+# names a kernel that is not there.
 set -euo pipefail
 cuobjdump=${CUOBJDUMP:-cuobjdump}
 [ $# -gt 0 ] || { echo "kernel_table.sh: no objects: build with CUDA first" >&2; exit 2; }
@@ -22,6 +24,7 @@ instructions() {
 
 {
   for object in "$@"; do
+    nm "$object" | sed -n "s/^.* \\(_Z[^ ]*13launch_shared\\)/launch $(basename "$object" .cuda.o) \\1/p"
     {
       instructions "$object" | sed 's/^/I /'
       sed 's/^/P /' "${object%.o}.ptxas"
@@ -38,20 +41,47 @@ instructions() {
       }'
   done
 } | c++filt | awk '
-  function shorten(text) {
+  # A function without its return type, namespaces and argument list.
+  function shorten(text,    i, depth) {
     gsub(/wandistill::/, "", text); gsub(/\(anonymous namespace\)::/, "", text); gsub(/cuda::/, "", text)
     gsub(/_GLOBAL__N__[0-9a-z_]+::/, "", text)
     sub(/^void /, "", text)
-    sub(/\(.*$/, "", text)
-    return text
+    if (text !~ /\)$/) return text
+    for (i = length(text); i > 0; --i) {
+      depth += (substr(text, i, 1) == ")") - (substr(text, i, 1) == "(")
+      if (depth == 0) break
+    }
+    return substr(text, 1, i - 1)
   }
   BEGIN {
-    printf "%-25s %-7s %9s %6s %7s %6s %6s %8s  %s\n", "file", "arch", "registers", "spills", "shared", "HMMA", "HGMMA", "UTMALDG", "kernel"
+    printf "%-25s %-7s %9s %6s %7s %8s %6s %6s %8s  %s\n", "file", "arch", "registers", "spills", "static", "dynamic", "HMMA", "HGMMA", "UTMALDG", "kernel"
+  }
+  # launch FILE void launch_shared<&KERNEL, BYTESul, ...: KERNEL in brackets where it is an instance of a template.
+  $1 == "launch" {
+    name = $0
+    sub(/^.*launch_shared<&/, "", name)
+    match(name, /, [0-9]+ul[,>]/)
+    bytes = substr(name, RSTART + 2) + 0
+    name = substr(name, 1, RSTART - 1)
+    if (name ~ /^\(/) name = substr(name, 2, length(name) - 2)
+    dynamic[$2, shorten(name)] = bytes
+    next
   }
   {
     name = $0
     for (i = 0; i < 8; ++i) sub(/^[^ ]+ /, "", name)
-    printf "%-25s %-7s %9d %6d %7d %6s %6s %8s  %s\n", $1, $2, $3, $4, $5, $6, $7, $8, shorten(name)
-    if ($4 > 0) bad = 1
+    name = shorten(name)
+    printf "%-25s %-7s %9d %6d %7d %8d %6s %6s %8s  %s\n", $1, $2, $3, $4, $5, dynamic[$1, name], $6, $7, $8, name
+    shown[$1, name] = 1
+    if ($4 > 0) spills = 1
   }
-  END { if (bad) { print "kernel_table.sh: some kernels spill registers" > "/dev/stderr"; exit 1 } }'
+  END {
+    for (kernel in dynamic)
+      if (!(kernel in shown)) {
+        sub(SUBSEP, ": no kernel ", kernel)
+        print "kernel_table.sh: " kernel ", but a launch of it" > "/dev/stderr"
+        bad = 1
+      }
+    if (spills) print "kernel_table.sh: some kernels spill registers" > "/dev/stderr"
+    exit bad || spills
+  }'

@@ -35,6 +35,13 @@ rule "no absolute paths into somebody's home" '(^|[^[:alnum:]_.~-])/(home|root|U
 rule "no tabs in sources" $'\t' "${all_sources[@]}"
 rule "no white space at the end of a line" '[[:blank:]]+$' "${all_text[@]}"
 
+# A call may have several lines.
+mapfile -t kernels < <(files 'kernels/cuda/*' | grep -v '/launch_shared\.h$')
+if grep -lPz '\blaunch\([^;]*Bytes' "${kernels[@]}"; then
+  echo "lint: dynamic shared memory is given by launch_shared(), where the table of kernels finds it"
+  bad=1
+fi
+
 while read -r lines file; do
   [ "$file" != total ] && [ "$lines" -gt 500 ] || continue
   echo "$file: $lines lines"

@@ -32,7 +32,7 @@ gpu-check: deps ## the kernels, the golden check and compute-sanitizer on a GPU;
 gpu-bench: deps ## time the kernels on a GPU beside cuDNN and PyTorch, results in OUT; without one it says so
 	$(submake) all $(BIN)/bench/gpu_bench
 	@OUT='$(OUT)' scripts/gpu_bench.sh
-kernel-table: all ## registers, spills and tensor-core instructions of every kernel (needs nvcc)
+kernel-table: all ## registers, spills, shared memory and tensor-core instructions of every kernel (needs nvcc)
 	@CUOBJDUMP=$(or $(wildcard $(CUDA_ROOT)/bin/cuobjdump),cuobjdump) scripts/kernel_table.sh $(patsubst %.cu,$(BUILD)/%.cuda.o,$(KERNELS))
 lint: ## check formatting and the rules that a compiler does not know
 	@scripts/lint.sh

@@ -59,8 +59,10 @@ void attention(DeviceBench& bench, const AttentionCase& c) {
                                 {"dk", bench.sample(dk.data(), kv)},
                                 {"dv", bench.sample(dv.data(), kv)}};
   const double product = 2 * double(c.batch * c.heads * c.queries) * double(c.keys * c.head_dim);
-  bench.compute_row("attention", text, 2 * product, forward, details("attention", forward_sample));
-  bench.compute_row("attention backward", text, 5 * product, backward,
+  const int64_t statistics = kFloat * log_sum_exp.size();
+  bench.compute_row("attention", text, 2 * product, kHalf * (2 * n + 2 * kv) + statistics, forward,
+                    details("attention", forward_sample));
+  bench.compute_row("attention backward", text, 5 * product, kHalf * (4 * n + 4 * kv) + statistics, backward,
                     details("attention_backward", backward_sample));
 }
 

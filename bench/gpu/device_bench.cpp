@@ -31,13 +31,14 @@ Timing DeviceBench::time(const Work& work) const {
   return summary(std::move(times));
 }
 
-void DeviceBench::compute_row(const std::string& name, const std::string& shape, double flop,
+void DeviceBench::compute_row(const std::string& name, const std::string& shape, double flop, int64_t bytes,
                               const Work& work, const Json& details) {
   report.add({.name = name,
               .shape = shape,
               .time = time(work),
               .work = 1e-12 * flop,
               .unit = "TFLOP/s",
+              .bytes = bytes,
               .ceiling = matmul_rate(),
               .details = details});
 }
@@ -50,7 +51,7 @@ void DeviceBench::memory_row(const std::string& name, const std::string& shape, 
               .time = timing,
               .work = 1e-9 * double(bytes),
               .unit = "GB/s",
-              .ceiling = tiny ? 0 : 1e-9 * double(bytes) / time_copy(bytes).median});
+              .ceiling = 1e-9 * double(bytes) / time_copy(bytes).median});
 }
 
 Timing DeviceBench::time_copy(int64_t bytes) const {
@@ -78,7 +79,8 @@ void DeviceBench::measure_ceilings() {
                 .shape = cat(n, " x ", n, " x ", n),
                 .time = timing,
                 .work = tflop,
-                .unit = "TFLOP/s"});
+                .unit = "TFLOP/s",
+                .bytes = 3 * n * n * int64_t{sizeof(T)}});
     return tflop / timing.median;
   };
   for (const int64_t n : tiny ? std::vector<int64_t>{32} : std::vector<int64_t>{4096, 8192})

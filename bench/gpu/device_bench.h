@@ -13,6 +13,8 @@ namespace wandistill::bench {
 
 using Work = std::function<void()>;
 
+constexpr int64_t kHalf = 2, kFloat = 4;  // bytes of an element
+
 class DeviceBench {
  public:
   /// tiny: everything once and on small tensors, to see that it runs.
@@ -20,13 +22,13 @@ class DeviceBench {
 
   /// Enqueued work by the device's clock. Two calls unmeasured, then runs of at least 2 ms each: ten or more.
   Timing time(const Work& work) const;
-  /// A row held against the matmul rate, and one held against a copy of as many bytes. details: for the JSON
-  /// line.
-  void compute_row(const std::string& name, const std::string& shape, double flop, const Work& work,
-                   const Json& details = Json::object());
+  /// A row held against the matmul rate, and one held against a copy of as many bytes. bytes: inputs, weights
+  /// and outputs, each once for every time that it must be read or written. details: for the JSON line.
+  void compute_row(const std::string& name, const std::string& shape, double flop, int64_t bytes,
+                   const Work& work, const Json& details = Json::object());
   void memory_row(const std::string& name, const std::string& shape, int64_t bytes, const Work& work);
-  /// TFLOP/s of the fastest bf16 product; 0, which is none, on tiny sizes.
-  double matmul_rate() const { return tiny ? 0 : matmul_rate_; }
+  /// TFLOP/s of the fastest bf16 product.
+  double matmul_rate() const { return matmul_rate_; }
 
   /// n numbers of the formula times `amplitude`.
   template <class T>

@@ -4,8 +4,6 @@
 namespace wandistill::bench {
 namespace {
 
-constexpr int64_t kHalf = 2, kFloat = 4;  // bytes of an element
-
 void activations(DeviceBench& bench, int64_t n) {
   const Compute& compute = bench.compute;
   const OpsOf<bf16>& ops = *compute.bf16_ops;

@@ -15,17 +15,20 @@ void linear(DeviceBench& bench, int64_t m, int64_t n, int64_t k) {
   OpBuffer<float> dweight = bench.output<float>(n * k), dbias = bench.output<float>(n);
   const std::string text = cat(m, " x ", k, " -> ", n);
   const double flop = 2 * double(m) * double(n) * double(k);
-  bench.compute_row("linear", text, flop, [&] {
+  const int64_t bytes = kHalf * (m * k + n * k + n + m * n);
+  bench.compute_row("linear", text, flop, bytes, [&] {
     ops.linear_forward(m, n, k, x.data(), weight.data(), bias.data(), y.data(), compute);
   });
-  bench.compute_row("linear and GELU", text, flop, [&] {
+  bench.compute_row("linear and GELU", text, flop, bytes + kHalf * m * n, [&] {
     ops.linear_gelu_forward(m, n, k, x.data(), weight.data(), bias.data(), y.data(), act.data(), compute);
   });
-  bench.compute_row("linear backward", text, 2 * flop, [&] {
-    ops.linear_backward(m, n, k, x.data(), weight.data(), dy.data(), dx.data(), false, dweight.data(),
-                        dbias.data(), compute);
-  });
-  bench.memory_row("column sums", cat(m, " x ", n), 2 * m * n,
+  // Gradients of weight and bias are added to.
+  bench.compute_row("linear backward", text, 2 * flop,
+                    kHalf * (2 * m * k + n * k + m * n) + 2 * kFloat * (n * k + n), [&] {
+                      ops.linear_backward(m, n, k, x.data(), weight.data(), dy.data(), dx.data(), false,
+                                          dweight.data(), dbias.data(), compute);
+                    });
+  bench.memory_row("column sums", cat(m, " x ", n), kHalf * m * n,
                    [&] { ops.add_column_sums(m, n, dy.data(), dbias.data(), compute); });
 }
 

@@ -5,8 +5,6 @@
 namespace wandistill::bench {
 namespace {
 
-constexpr int64_t kHalf = 2;  // bytes of an element
-
 void layer_norm(DeviceBench& bench, int64_t B, int64_t L, int64_t C) {
   const Compute& compute = bench.compute;
   const OpsOf<bf16>& ops = *compute.bf16_ops;
@@ -71,10 +69,11 @@ void text_encoder(DeviceBench& bench, int64_t n, int64_t C, int64_t F, int64_t H
   bench.memory_row("gated GELU", cat(n, " x ", F), 3 * kHalf * n * F,
                    [&] { ops.gelu_gated_forward(n * F, gate.data(), value.data(), y.data(), compute); });
   const AttentionBiasedShape shape{n, n, H, D, 1};
-  bench.compute_row(
-      "biased attention", cat("L ", n, ", H ", H, ", D ", D), 4 * double(H * D) * double(n * n), [&] {
-        ops.attention_biased_forward(shape, q.data(), k.data(), v.data(), bias.data(), y.data(), compute);
-      });
+  bench.compute_row("biased attention", cat("L ", n, ", H ", H, ", D ", D), 4 * double(H * D) * double(n * n),
+                    kHalf * 4 * n * H * D + kFloat * bias.size(), [&] {
+                      ops.attention_biased_forward(shape, q.data(), k.data(), v.data(), bias.data(), y.data(),
+                                                   compute);
+                    });
 }
 
 }  // namespace

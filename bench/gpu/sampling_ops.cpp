@@ -5,8 +5,6 @@
 namespace wandistill::bench {
 namespace {
 
-constexpr int64_t kFloat = 4;
-
 void sampling(DeviceBench& bench, int64_t n) {
   const Compute& compute = bench.compute;
   const OpsOf<float>& ops = *compute.ops;

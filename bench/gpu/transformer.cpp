@@ -2,9 +2,9 @@
 // as twice forward, as is usual for MFU (Chowdhery et al. 2022, https://arxiv.org/abs/2204.02311).
 #include <cmath>
 
-#include "bench/flops.h"
 #include "bench/gpu/device_bench.h"
 #include "wandistill/error.h"
+#include "wandistill/flops.h"
 #include "wandistill/student_config.h"
 #include "wandistill/wan_transformer.h"
 
@@ -53,8 +53,8 @@ class Subject {
                   {"height", h},
                   {"width", w},
                   {"prompt_tokens", kPromptTokens}};
-    flop = 1e9 * double(batch) *
-           gflop_per_sample(config, double(config.tokens(h, w)), double(kPromptTokens + 1)).forward;
+    flop = double(batch) * wan_forward_flops(config, config.tokens(h, w), text_rows(kPromptTokens));
+    bytes = kHalf * n + kFloat * (text.total() * config.text_dim + 2 * latent_count);
   }
 
   WanTransformer model;
@@ -66,7 +66,8 @@ class Subject {
   WanInput input;
   std::string shape;
   Json parameters;
-  double flop;  // forward
+  double flop;    // forward
+  int64_t bytes;  // weights, text, latents and velocity
 };
 
 void forward(DeviceBench& bench, const std::string& name, const WanConfig& config, int64_t batch, int64_t h,
@@ -79,7 +80,7 @@ void forward(DeviceBench& bench, const std::string& name, const WanConfig& confi
   work();
   s.parameters["op"] = "transformer_forward";
   bench.compute_row(
-      name, s.shape, s.flop, work,
+      name, s.shape, s.flop, s.bytes, work,
       {{"case", s.parameters}, {"sample", {{"velocity", bench.sample(s.velocity.data(), s.latent_count)}}}});
 }
 
@@ -133,14 +134,20 @@ void student_step(DeviceBench& bench, const WanConfig& config, int64_t batch, in
                         {"sample",
                          {{"velocity", bench.sample(s.velocity.data(), s.latent_count)},
                           {"gradient_norm", {std::sqrt(squares)}}}}};
-  bench.compute_row("student forward", s.shape, s.flop, forward);
-  bench.compute_row("student backward", s.shape, 2 * s.flop, backward);
+  // With the loss: it reads the target and writes its gradient. Backward clears the gradients, adds to them
+  // and takes their norm. AdamW reads gradient, weight, m, v and average, and writes the last four and the
+  // rounded copy.
+  const int64_t forward_bytes = s.bytes + kFloat * 2 * s.latent_count,
+                backward_bytes = s.bytes + kFloat * 4 * s.n, update_bytes = (9 * kFloat + kHalf) * s.n;
+  bench.compute_row("student forward", s.shape, s.flop, forward_bytes, forward);
+  bench.compute_row("student backward", s.shape, 2 * s.flop, backward_bytes, backward);
   const Timing timing = bench.time(whole);
   Row row{.name = "student step",
           .shape = s.shape,
           .time = timing,
           .work = 3e-12 * s.flop,
           .unit = "TFLOP/s",
+          .bytes = forward_bytes + backward_bytes + update_bytes,
           .ceiling = bench.matmul_rate(),
           .details = details};
   bench.report.add(row);

@@ -6,6 +6,7 @@
 #include "bench/gpu/convolution.h"
 #include "bench/gpu/device_bench.h"
 #include "wandistill/error.h"
+#include "wandistill/flops.h"
 #include "wandistill/safetensors.h"
 #include "wandistill/wan_vae.h"
 
@@ -25,11 +26,14 @@ class VaeFolder {
   const fs::path& path() const { return folder_; }
   /// As diffusers' AutoencoderKLWan takes it.
   const Json& config() const { return json_; }
+  /// Numbers that a single frame's decode reads: of a 3-D convolution the last temporal tap alone.
+  int64_t weights() const { return weights_; }
 
  private:
   void add(const std::string& name, const Shape& shape) {
     values_.emplace_back(element_count(shape));
     fill_parameter(name, shape, values_.back().data());
+    weights_ += element_count(shape) / (shape.size() == 5 ? shape[2] : 1);
     tensors_.push_back({name, shape, values_.back().data()});
   }
   void add_conv(const std::string& name, const Shape& weight) {
@@ -46,6 +50,7 @@ class VaeFolder {
 
   fs::path folder_ = fs::temp_directory_path() / cat("wandistill_gpu_bench_", ::getpid());
   Json json_;
+  int64_t weights_ = 0;
   std::vector<Buffer<float>> values_;
   std::vector<NamedTensor> tensors_;
 };
@@ -91,6 +96,8 @@ void decode(DeviceBench& bench, const WanVaeDecoder& vae, const VaeFolder& folde
   Buffer<float> latents(z * h * h);
   for (int64_t i = 0; i < latents.size(); ++i) latents[i] = float(2 * formula_number(1, i));
   OpBuffer<float> image = bench.output<float>(3 * pixels);
+  const double flop = vae_decode_flops(vae.config(), h, h, 0);
+  const int64_t bytes = kHalf * folder.weights() + kFloat * (latents.size() + image.size());
   const auto row = [&](const std::string& name, const Compute& compute, Json details) {
     const Work work = [&] { vae.decode(latents.data(), h, h, image.data(), compute); };
     work();
@@ -101,6 +108,9 @@ void decode(DeviceBench& bench, const WanVaeDecoder& vae, const VaeFolder& folde
                       .time = bench.time(work),
                       .work = 1e-6 * double(pixels),
                       .unit = "Mpix/s",
+                      .flop = flop,
+                      .bytes = bytes,
+                      .ceiling = 1e-6 * double(pixels) * bench.matmul_rate() / (1e-12 * flop),
                       .details = details});
     return sample;
   };

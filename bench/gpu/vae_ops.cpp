@@ -7,7 +7,6 @@
 namespace wandistill::bench {
 namespace {
 
-constexpr int64_t kHalf = 2, kFloat = 4;
 constexpr double kClose = 0.03;  // between two convolutions in bf16, of the outputs' root mean square
 
 struct ConvCase {
@@ -29,6 +28,8 @@ void conv2d(DeviceBench& bench, const ConvCase& c, const std::optional<Compute>&
   const std::string text =
       cat(s.height, " x ", s.width, ", ", s.c_in, " -> ", s.c_out, s.upsample ? ", doubled" : "",
           c.norm ? ", norm" : "", c.residual ? ", +" : "");
+  const int64_t bytes = kHalf * (inputs + (c.norm ? gamma.size() : 0) + weight.size() + bias.size() +
+                                 (c.residual ? 2 : 1) * outputs);
   const auto row = [&](const std::string& name, const Compute& compute, Json details) {
     const Work work = [&] {
       compute.bf16_ops->conv2d_forward(s, x.data(), c.norm ? gamma.data() : nullptr, weight.data(),
@@ -38,7 +39,7 @@ void conv2d(DeviceBench& bench, const ConvCase& c, const std::optional<Compute>&
     work();
     const std::vector<float> sample = bench.sample(y.data(), outputs);
     details["sample"] = {{"y", sample}};
-    bench.compute_row(name, text, 2 * double(outputs) * double(taps * s.c_in), work, details);
+    bench.compute_row(name, text, 2 * double(outputs) * double(taps * s.c_in), bytes, work, details);
     return sample;
   };
   const std::string name = cat("conv2d ", s.kernel, " x ", s.kernel);

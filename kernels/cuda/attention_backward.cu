@@ -6,6 +6,7 @@
 #include "kernels/cuda/attention_backward.h"
 #include "kernels/cuda/attention_backward_float.h"
 #include "kernels/cuda/fragments.h"
+#include "kernels/cuda/launch_shared.h"
 
 namespace wandistill::WD_KERNELS {
 namespace {
@@ -220,7 +221,6 @@ template <int kDim>
 void launch_backward(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v,
                      const float* log_sum_exp, const float* delta, const bf16* dout, bf16* dq, bf16* dk,
                      bf16* dv, const Queue& queue) {
-  constexpr size_t kBytes = kSharedBytes<kDim>;
   const int64_t key_tiles = (s.max_keys + kOwn - 1) / kOwn;
   const QuerySplit split = split_queries(s, key_tiles);
   DeviceBuffer<float> partial;
@@ -228,12 +228,14 @@ void launch_backward(const AttentionShape& s, const bf16* q, const bf16* k, cons
     partial =
         DeviceBuffer<float>(*queue.stream, split.parts * 2 * s.batch * s.max_keys * s.heads * s.head_dim);
   const unsigned heads = static_cast<unsigned>(s.heads), batch = static_cast<unsigned>(s.batch);
-  launch(queue, dim3(static_cast<unsigned>(key_tiles), heads, batch * static_cast<unsigned>(split.parts)),
-         kThreads, kBytes, attention_dkdv_kernel<kDim>, s, split, q, k, v, log_sum_exp, delta, dout,
-         KeyGradient<bf16>{dk, partial.data()}, KeyGradient<bf16>{dv, partial.data()});
+  launch_shared<attention_dkdv_kernel<kDim>, kSharedBytes<kDim>>(
+      queue, dim3(static_cast<unsigned>(key_tiles), heads, batch * static_cast<unsigned>(split.parts)),
+      kThreads, s, split, q, k, v, log_sum_exp, delta, dout, KeyGradient<bf16>{dk, partial.data()},
+      KeyGradient<bf16>{dv, partial.data()});
   if (split.parts > 1) launch_sum_parts(s, split.parts, partial.data(), dk, dv, queue);
-  launch(queue, dim3(static_cast<unsigned>((s.queries + kOwn - 1) / kOwn), heads, batch), kThreads, kBytes,
-         attention_dq_kernel<kDim>, s, q, k, v, log_sum_exp, delta, dout, dq);
+  launch_shared<attention_dq_kernel<kDim>, kSharedBytes<kDim>>(
+      queue, dim3(static_cast<unsigned>((s.queries + kOwn - 1) / kOwn), heads, batch), kThreads, s, q, k, v,
+      log_sum_exp, delta, dout, dq);
 }
 
 void attention_backward(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, const bf16* out,

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention_backward.h"
+#include "kernels/cuda/launch_shared.h"
 
 namespace wandistill::WD_KERNELS {
 
@@ -221,13 +222,14 @@ void launch_backward_float(const AttentionShape& s, const float* q, const float*
     partial =
         DeviceBuffer<float>(*queue.stream, split.parts * 2 * s.batch * s.max_keys * s.heads * s.head_dim);
   const unsigned heads = static_cast<unsigned>(s.heads), batch = static_cast<unsigned>(s.batch);
-  launch(queue, dim3(static_cast<unsigned>(key_tiles), heads, batch * static_cast<unsigned>(split.parts)),
-         kGradThreads, kBytes, attention_dkdv_float_kernel<kColumns, N>, s, split, q, k, v, log_sum_exp,
-         delta, dout, KeyGradient<float>{dk, partial.data()}, KeyGradient<float>{dv, partial.data()});
+  launch_shared<attention_dkdv_float_kernel<kColumns, N>, kBytes>(
+      queue, dim3(static_cast<unsigned>(key_tiles), heads, batch * static_cast<unsigned>(split.parts)),
+      kGradThreads, s, split, q, k, v, log_sum_exp, delta, dout, KeyGradient<float>{dk, partial.data()},
+      KeyGradient<float>{dv, partial.data()});
   if (split.parts > 1) launch_sum_parts(s, split.parts, partial.data(), dk, dv, queue);
-  launch(queue, dim3(static_cast<unsigned>((s.queries + kGradTile - 1) / kGradTile), heads, batch),
-         kGradThreads, kBytes, attention_dq_float_kernel<kColumns, N>, s, q, k, v, log_sum_exp, delta, dout,
-         dq);
+  launch_shared<attention_dq_float_kernel<kColumns, N>, kBytes>(
+      queue, dim3(static_cast<unsigned>((s.queries + kGradTile - 1) / kGradTile), heads, batch), kGradThreads,
+      s, q, k, v, log_sum_exp, delta, dout, dq);
 }
 
 }  // namespace wandistill::WD_KERNELS

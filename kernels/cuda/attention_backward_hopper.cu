@@ -12,6 +12,7 @@
 #include "kernels/cuda/attention_backward.h"
 #include "kernels/cuda/attention_softmax.h"
 #include "kernels/cuda/fragments.h"
+#include "kernels/cuda/launch_shared.h"
 #include "kernels/cuda/swizzled_tile.h"
 
 namespace wandistill::WD_KERNELS {
@@ -386,16 +387,16 @@ void launch_backward_hopper(const AttentionShape& s, const bf16* q, const bf16* 
   if (split.parts > 1)
     partial = DeviceBuffer<float>(*queue.stream, split.parts * 2 * s.batch * s.max_keys * width);
   const unsigned heads = static_cast<unsigned>(s.heads), batch = static_cast<unsigned>(s.batch);
-  launch(queue, dim3(static_cast<unsigned>(key_tiles), heads, batch * static_cast<unsigned>(split.parts)),
-         Keys::kThreads, Keys::kSharedBytes, attention_dkdv_hopper_kernel<kDim>,
-         map_queries(q, Keys::kOthers), map_keys(k, Keys::kOwn), map_keys(v, Keys::kOwn),
-         map_queries(dout, Keys::kOthers), s, split, log_sum_exp, delta,
-         KeyGradient<bf16>{dk, partial.data()}, KeyGradient<bf16>{dv, partial.data()});
+  launch_shared<attention_dkdv_hopper_kernel<kDim>, Keys::kSharedBytes>(
+      queue, dim3(static_cast<unsigned>(key_tiles), heads, batch * static_cast<unsigned>(split.parts)),
+      Keys::kThreads, map_queries(q, Keys::kOthers), map_keys(k, Keys::kOwn), map_keys(v, Keys::kOwn),
+      map_queries(dout, Keys::kOthers), s, split, log_sum_exp, delta, KeyGradient<bf16>{dk, partial.data()},
+      KeyGradient<bf16>{dv, partial.data()});
   if (split.parts > 1) launch_sum_parts(s, split.parts, partial.data(), dk, dv, queue);
-  launch(queue, dim3(static_cast<unsigned>((s.queries + Queries::kOwn - 1) / Queries::kOwn), heads, batch),
-         Queries::kThreads, Queries::kSharedBytes, attention_dq_hopper_kernel<kDim>,
-         map_queries(q, Queries::kOwn), map_keys(k, Queries::kOthers), map_keys(v, Queries::kOthers),
-         map_queries(dout, Queries::kOwn), s, log_sum_exp, delta, dq);
+  launch_shared<attention_dq_hopper_kernel<kDim>, Queries::kSharedBytes>(
+      queue, dim3(static_cast<unsigned>((s.queries + Queries::kOwn - 1) / Queries::kOwn), heads, batch),
+      Queries::kThreads, map_queries(q, Queries::kOwn), map_keys(k, Queries::kOthers),
+      map_keys(v, Queries::kOthers), map_queries(dout, Queries::kOwn), s, log_sum_exp, delta, dq);
 }
 
 }  // namespace

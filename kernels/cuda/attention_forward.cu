@@ -7,6 +7,7 @@
 #include "kernels/cuda/attention_forward_float.h"
 #include "kernels/cuda/attention_softmax.h"
 #include "kernels/cuda/fragments.h"
+#include "kernels/cuda/launch_shared.h"
 
 namespace wandistill::WD_KERNELS {
 namespace {
@@ -131,8 +132,8 @@ void launch_forward(const AttentionShape& s, const bf16* q, const bf16* k, const
   const int64_t slices = (s.head_dim + kColumns - 1) / kColumns;
   const dim3 grid(static_cast<unsigned>((s.queries + P::kRows - 1) / P::kRows),
                   static_cast<unsigned>(s.heads), static_cast<unsigned>(s.batch * slices));
-  launch(queue, grid, P::kThreads, P::kSharedBytes, attention_forward_kernel<kDim, kColumns, kWarps, kKeys>,
-         s, q, k, v, out, log_sum_exp);
+  launch_shared<attention_forward_kernel<kDim, kColumns, kWarps, kKeys>, P::kSharedBytes>(
+      queue, grid, P::kThreads, s, q, k, v, out, log_sum_exp);
 }
 
 void attention_forward(const AttentionShape& s, const bf16* q, const bf16* k, const bf16* v, bf16* out,

@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/attention_softmax.h"
 #include "kernels/cuda/fragments.h"
+#include "kernels/cuda/launch_shared.h"
 #include "kernels/cuda/swizzled_tile.h"
 
 namespace wandistill::WD_KERNELS {
@@ -220,9 +221,9 @@ void launch_forward_hopper(const AttentionShape& s, const bf16* q, const bf16* k
   };
   const dim3 grid(static_cast<unsigned>((s.queries + P::kRows - 1) / P::kRows),
                   static_cast<unsigned>(s.heads), static_cast<unsigned>(s.batch));
-  launch(queue, grid, P::kThreads, P::kSharedBytes, attention_forward_hopper_kernel<kDim>,
-         map(q, s.batch * s.queries, P::kRows), map(k, s.batch * s.max_keys, P::kKeys),
-         map(v, s.batch * s.max_keys, P::kKeys), s, out, log_sum_exp);
+  launch_shared<attention_forward_hopper_kernel<kDim>, P::kSharedBytes>(
+      queue, grid, P::kThreads, map(q, s.batch * s.queries, P::kRows), map(k, s.batch * s.max_keys, P::kKeys),
+      map(v, s.batch * s.max_keys, P::kKeys), s, out, log_sum_exp);
 }
 
 }  // namespace

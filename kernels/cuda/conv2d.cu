@@ -5,6 +5,7 @@
 // these in place, between the products. Doubling the picture is reading each pixel twice in each direction.
 #include "kernels/cuda/conv2d_float.h"
 #include "kernels/cuda/conv2d_tensor.h"
+#include "kernels/cuda/launch_shared.h"
 #include "wandistill/gpu.h"
 
 namespace wandistill::WD_KERNELS {
@@ -69,7 +70,8 @@ __global__ void __launch_bounds__(Product::Tile::kThreads, Product::kBlocks)
 template <class Product, class T>
 void run(const ConvArguments<T>& a, const Queue& queue) {
   using Tile = typename Product::Tile;
-  launch(queue, blocks_of<Tile>(a.shape), Tile::kThreads, Tile::kSharedBytes, conv2d_kernel<Product, T>, a);
+  launch_shared<conv2d_kernel<Product, T>, Tile::kSharedBytes>(queue, blocks_of<Tile>(a.shape),
+                                                               Tile::kThreads, a);
 }
 
 /// As few outputs per block as there are, or 96, which divides the Wan VAE's widths.

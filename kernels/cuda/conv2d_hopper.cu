@@ -6,6 +6,7 @@
 // in the middle. A tap has to move by whole groups then: a group is the same place in eight patches of the
 // tile, and its neighbours in the patch are groups too.
 #include "kernels/cuda/conv2d_tile.h"
+#include "kernels/cuda/launch_shared.h"
 #include "kernels/cuda/swizzled_tile.h"
 #include "kernels/cuda/transpose.h"
 #include "wandistill/gpu.h"
@@ -245,7 +246,7 @@ bool conv2d_on_hopper(const ConvArguments<bf16>& a, const Queue& queue) {
   transpose(P::kTaps * s.c_in, s.c_out, a.weight, turned.data(), queue);
   const TensorMap map = make_tensor_map(
       turned.data(), {{s.c_in, 1, P::kChunk}, {P::kTaps, s.c_in, 1}, {s.c_out, P::kTaps * s.c_in, P::kOuts}});
-  launch(queue, blocks_of<P>(s), P::kThreads, P::kSharedBytes, conv2d_hopper_kernel, map, a);
+  launch_shared<conv2d_hopper_kernel, P::kSharedBytes>(queue, blocks_of<P>(s), P::kThreads, map, a);
   return true;
 }
 
