@@ -26,7 +26,7 @@ void linear(DeviceBench& bench, int64_t m, int64_t n, int64_t k) {
   bench.compute_row("linear backward", text, 2 * flop,
                     kHalf * (2 * m * k + n * k + m * n) + 2 * kFloat * (n * k + n), [&] {
                       ops.linear_backward(m, n, k, x.data(), weight.data(), dy.data(), dx.data(), false,
-                                          dweight.data(), dbias.data(), compute);
+                                          dweight.data(), true, dbias.data(), compute);
                     });
   bench.memory_row("column sums", cat(m, " x ", n), kHalf * m * n,
                    [&] { ops.add_column_sums(m, n, dy.data(), dbias.data(), compute); });
