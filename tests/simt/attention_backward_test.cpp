@@ -29,10 +29,10 @@ const std::vector<AttentionCase> kSplitCases = {{600, 1, 16, {5, 70}, true}, {52
 // queries through tiles of 128 keys, which are counted from a sample's last key. Then parts whose last tile
 // reaches into the next one, and scores far below zero, or above.
 const std::vector<AttentionCase> kHopperCases = {
-    {1, 1, 64, {1, 257}, true},          {193, 2, 64, {70}, true},   {97, 1, 64, {400}, false},
-    {65, 2, 128, {256, 1}, false},       {200, 1, 128, {130}, true}, {5, 1, 128, {515}, true},
-    {600, 1, 64, {5, 70}, true},         {400, 1, 128, {129}, true}, {33, 1, 64, {1, 1, 1, 1}, true, 100},
-    {70, 1, 128, {3, 130, 1}, true, 100}};
+    {1, 1, 64, {1, 257}, true},           {193, 2, 64, {70}, true},   {97, 1, 64, {400}, false},
+    {65, 2, 128, {256, 1}, false},        {200, 1, 128, {130}, true}, {5, 1, 128, {515}, true},
+    {600, 1, 64, {5, 70}, true},          {400, 1, 128, {129}, true}, {33, 1, 64, {1, 1, 1, 1}, true, 100},
+    {70, 1, 128, {3, 130, 1}, true, 100}, {7, 1, 64, {64}, true}};
 
 struct Gradients {
   std::vector<float> dq, dk, dv;

@@ -8,22 +8,20 @@ const Queue kHost{};
 
 // Queries of less than a tile, one tile, several; keys of one tile, an exact multiple, ragged, three or more;
 // a last tile of one key, which is the biased one.
-const std::vector<AttentionCase> kCases = {{1, 1, 16, {1, 257}, true},     {5, 2, 32, {5, 77, 129}, true},
-                                           {7, 3, 48, {64, 1, 129}, true}, {77, 1, 64, {257}, true},
-                                           {129, 2, 64, {128, 64}, true},  {64, 1, 96, {77, 5, 192}, true},
-                                           {130, 1, 128, {200}, true},     {5, 1, 128, {257}, false},
-                                           {5, 1, 80, {130}, false},       {5, 1, 112, {65}, true}};
-const std::vector<AttentionCase> kWideCases = {{5, 1, 144, {77}, true},
-                                               {70, 1, 256, {33}, false},
-                                               {7, 2, 384, {129, 1, 32}, true},
-                                               {3, 1, 400, {65}, true},
-                                               {2, 1, 512, {65}, true}};
+const std::vector<AttentionCase> kCases = {
+    {1, 1, 16, {1, 257}, true}, {5, 2, 32, {5, 77, 129}, true}, {7, 3, 48, {64, 1, 129}, true},
+    {77, 1, 64, {257}, true},   {129, 2, 64, {128, 64}, true},  {64, 1, 96, {77, 5, 192}, true},
+    {130, 1, 128, {200}, true}, {5, 1, 128, {257}, false},      {5, 1, 80, {130}, false},
+    {5, 1, 112, {65}, true},    {257, 1, 64, {77}, true}};
+const std::vector<AttentionCase> kWideCases = {{5, 1, 144, {77}, true},         {70, 1, 256, {33}, false},
+                                               {7, 2, 384, {129, 1, 32}, true}, {3, 1, 400, {65}, true},
+                                               {2, 1, 512, {65}, true},         {257, 1, 144, {64, 5}, true}};
 
 // For Hopper's kernel, whose tiles are 192 or 128 queries by 128 keys, counted from a sample's last key.
 const std::vector<AttentionCase> kHopperCases = {
     {1, 1, 64, {1, 257}, true}, {193, 2, 64, {128, 64}, true}, {400, 1, 64, {5}, false},
     {77, 1, 64, {700}, true},   {65, 2, 128, {256, 1}, false}, {129, 1, 128, {129, 77}, true},
-    {5, 1, 128, {641}, true}};
+    {5, 1, 128, {641}, true},   {7, 1, 64, {64}, true}};
 
 // The weights are rounded to bf16 before they meet the values, and the output.
 template <class T>

@@ -6,7 +6,6 @@ namespace wandistill::simt_test {
 namespace {
 
 const Queue kHost{};
-constexpr int64_t kSizes[] = {1, 5, 7, 64, 77, 129, 257};
 
 /// Values 3 times wider than normal ones, rounded to T.
 template <class T>
@@ -122,8 +121,10 @@ TEST_CASE("guidance") {
 TEST_CASE("patches there and back") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      for (const PatchShape& shape : {PatchShape{1, 1, 2, 2, 2, 2}, PatchShape{2, 3, 6, 10, 2, 2},
-                                      PatchShape{3, 16, 12, 12, 2, 2}, PatchShape{1, 5, 9, 14, 3, 7}}) {
+      for (const PatchShape& shape :
+           {PatchShape{1, 1, 2, 2, 2, 2}, PatchShape{2, 3, 6, 10, 2, 2}, PatchShape{3, 16, 12, 12, 2, 2},
+            PatchShape{1, 5, 9, 14, 3, 7}, PatchShape{2, 1, 77, 129, 7, 3}, PatchShape{257, 1, 2, 2, 2, 2},
+            PatchShape{1, 64, 5, 5, 1, 1}}) {
         const int64_t n = shape.batch * shape.tokens() * shape.row();
         CAPTURE(n);
         const auto latents = normal(n, 1);
@@ -150,10 +151,22 @@ TEST_CASE("patches there and back") {
 TEST_CASE("timestep embedding") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      for (const int64_t dim : {2, 16, 34, 256, 514}) {
+      for (const auto& [B, dim] : {std::pair<int64_t, int64_t>{5, 2},
+                                   {5, 16},
+                                   {5, 34},
+                                   {5, 256},
+                                   {5, 514},
+                                   {1, 2},
+                                   {7, 64},
+                                   {64, 10},
+                                   {77, 2},
+                                   {129, 14},
+                                   {257, 6}}) {
+        CAPTURE(B);
         CAPTURE(dim);
-        const std::vector<float> timesteps = {0, 1, 999, 123.456f, 0.5f};
-        const int64_t B = 5;
+        std::vector<float> timesteps = {0, 1, 999, 123.456f, 0.5f};
+        while (std::ssize(timesteps) < B) timesteps.push_back(1000 - 2.25f * timesteps.size());
+        timesteps.resize(static_cast<size_t>(B));
         std::vector<float> expected(static_cast<size_t>(B * dim));
         ref::timestep_embedding(B, dim, timesteps.data(), expected.data(), kHost);
         const auto device_timesteps = session.upload(timesteps);

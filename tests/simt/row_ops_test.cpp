@@ -9,7 +9,7 @@ namespace {
 const Queue kHost{};
 // Channels: fewer than a warp's, ragged, aligned, more than one pass of a block's threads, more than are
 // kept.
-constexpr int64_t kChannels[] = {1, 5, 7, 64, 77, 129, 257, 1028, 2052, 4100, 8196};
+const std::vector<int64_t> kChannels = sizes_and({1028, 2052, 4100, 8196});
 
 // Rounding of the output, and what the order of float sums leaves.
 template <class T>
@@ -94,7 +94,7 @@ TEST_CASE("layer norm, backward") {
 TEST_CASE("gated residual, forward and backward") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      for (const int64_t C : {1, 5, 7, 64, 77, 129, 257})
+      for (const int64_t C : kSizes)
         for (const int64_t L : {1, 77}) {
           CAPTURE(C);
           CAPTURE(L);
@@ -137,7 +137,8 @@ TEST_CASE("RMS norm across heads and rotary embedding, forward and backward") {
                                                   {3, 22, 129},
                                                   {8, 64, 5},
                                                   {5, 128, 3},
-                                                  {40, 128, 2}})
+                                                  {40, 128, 2},
+                                                  {1, 8, 257}})
         for (const bool rotated : {true, false}) {
           CAPTURE(heads);
           CAPTURE(head_dim);
@@ -183,7 +184,7 @@ TEST_CASE("RMS norm across heads and rotary embedding, forward and backward") {
 TEST_CASE("modulation, forward and backward") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      for (const int64_t period : {1, 5, 77, 257})
+      for (const int64_t period : kSizes)
         for (const int64_t repetitions : {1, 2}) {
           const int64_t B = 3, n = period * repetitions;
           CAPTURE(n);
