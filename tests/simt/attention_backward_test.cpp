@@ -20,8 +20,8 @@ const std::vector<AttentionCase> kCases = {{1, 1, 16, {1}, false},
                                            {128, 2, 64, {128, 64}, false},
                                            {129, 1, 48, {200}, false},
                                            {200, 1, 32, {129}, true},
-                                           {5, 1, 80, {130}, false},
-                                           {5, 1, 112, {65}, true},
+                                           {129, 1, 80, {130}, false},
+                                           {129, 1, 112, {200}, true},
                                            {33, 1, 16, {1, 1, 1, 1}, true, 100}};
 // So many queries for so few keys that they are split among blocks.
 const std::vector<AttentionCase> kSplitCases = {{600, 1, 16, {5, 70}, true}, {520, 1, 128, {3}, true}};
