@@ -103,37 +103,21 @@ double share(const std::vector<float>& found, const std::vector<float>& expected
 template <class T>
 constexpr double kBound = (std::is_same_v<T, float> ? 0 : kRounding<bf16>)+1e-5;
 
-/// A device tensor that starts `shift` elements behind an aligned address.
-template <class T>
-struct Placed {
-  DeviceBuffer<T> buffer;
-  int64_t shift;
-  Placed(DeviceSession& session, std::vector<float> values, bool shifted) : shift(shifted) {
-    values.insert(values.begin(), shift, NAN);
-    buffer = upload_as<T>(session, values);
-  }
-  T* data() { return buffer.data() + shift; }
-  /// Without the guard elements; NaN for all if one of them was written.
-  std::vector<float> values(DeviceSession& session) const {
-    auto all = guarded(download_as_float(session, buffer));
-    all.erase(all.begin(), all.begin() + shift);
-    return all;
-  }
-};
-
 /// Runs the op on tensors of which number `moved` is not aligned (q, k, v, out, dout, dq, dk, dv; -1: none).
 template <class T>
 Gradients run(DeviceSession& session, const AttentionTensors<T>& t, const Expected& expected,
               int moved = -1) {
   int count = 0;
-  const auto place = [&](std::vector<float> values) { return Placed<T>(session, values, count++ == moved); };
-  const auto room = [&](size_t size) { return std::vector<float>(size + kGuard, NAN); };
+  const auto place = [&](const std::vector<float>& values) {
+    return Guarded<T>(session, values, count++ == moved);
+  };
+  const auto room = [&](size_t size) { return std::vector<float>(size, NAN); };
   auto q = place(t.q), k = place(t.k), v = place(t.v), out = place(expected.out), dout = place(t.dout);
   auto dq = place(room(t.q.size())), dk = place(room(t.k.size())), dv = place(room(t.v.size()));
   const auto lse = session.upload(expected.lse);
   session.ops<T>().attention_backward(t.device_shape, q.data(), k.data(), v.data(), out.data(), lse.data(),
                                       dout.data(), dq.data(), dk.data(), dv.data(), session.queue);
-  return {dq.values(session), dk.values(session), dv.values(session)};
+  return {dq.values(), dk.values(), dv.values()};
 }
 
 void check_close(const Gradients& found, const Expected& expected, double bound) {

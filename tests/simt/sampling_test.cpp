@@ -15,9 +15,9 @@ TEST_CASE("Gaussian numbers have the host's bits, in any slices") {
         CAPTURE(first);
         std::vector<float> expected(static_cast<size_t>(n));
         fill_gaussian(77, (uint64_t{5} << 40) + 1, first, n, expected.data());
-        auto out = session.buffer<float>(n + kGuard);
+        Guarded<float> out(session, n);
         session.ops<float>().gaussian(77, (uint64_t{5} << 40) + 1, first, n, out.data(), session.queue);
-        CHECK(guarded(session.download(out)) == expected);
+        CHECK(out.values() == expected);
       }
   });
 }
@@ -55,14 +55,14 @@ TEST_CASE("DDIM update: predictions, guidance, fresh noise; the bits of the CPU'
             step.noise_stream = 4;
             auto x = normal(n, 1);
             const auto cond = normal(n, 2), uncond = normal(n, 3);
-            auto device_x = session.upload(x);
+            Guarded<float> device_x(session, x);
             const auto device_cond = session.upload(cond), device_uncond = session.upload(uncond);
             const auto same_bits = ddim_as_on_the_cpu(step, cond, guided ? uncond.data() : nullptr, x);
             ref::ddim_update(n, step, cond.data(), guided ? uncond.data() : nullptr, x.data(), kHost);
             session.ops<float>().ddim_update(n, step, device_cond.data(),
                                              guided ? device_uncond.data() : nullptr, device_x.data(),
                                              session.queue);
-            const auto found = session.download(device_x);
+            const auto found = device_x.values();
             CHECK(relative_difference(found, x) <= 2e-6);
             CHECK(found == same_bits);
           }
@@ -96,16 +96,15 @@ TEST_CASE("UniPC update") {
           }
           auto x = normal(n, 2), last = normal(n, 3);
           std::vector<float> x0(x.size());
-          auto device_x = session.upload(x), device_last = session.upload(last);
-          auto device_x0 = session.buffer<float>(n + kGuard);
+          Guarded<float> device_x(session, x), device_last(session, last), device_x0(session, n);
           const auto device_velocity = session.upload(velocity);
           ref::unipc_update(n, step, velocity.data(), pointers, x0.data(), last.data(), x.data(), kHost);
           session.ops<float>().unipc_update(n, step, device_velocity.data(), device_pointers,
                                             device_x0.data(), device_last.data(), device_x.data(),
                                             session.queue);
-          CHECK(relative_difference(session.download(device_x), x) <= 2e-6);
-          CHECK(relative_difference(session.download(device_last), last) <= 2e-6);
-          CHECK(relative_difference(guarded(session.download(device_x0)), x0) <= 2e-6);
+          CHECK(relative_difference(device_x.values(), x) <= 2e-6);
+          CHECK(relative_difference(device_last.values(), last) <= 2e-6);
+          CHECK(relative_difference(device_x0.values(), x0) <= 2e-6);
         }
   });
 }
@@ -120,14 +119,13 @@ TEST_CASE("T5's RMS norm, in place too") {
         std::vector<float> y(x.size());
         ref::rms_norm_forward(rows, C, 1e-6f, x.data(), weight.data(), y.data(), kHost);
         const auto device_weight = upload_as<T>(session, weight);
-        auto both = upload_as<T>(session, x);
-        auto out = session.buffer<T>(rows * C + kGuard);
+        Guarded<T> both(session, x), out(session, rows * C);
         session.ops<T>().rms_norm_forward(rows, C, 1e-6f, both.data(), device_weight.data(), out.data(),
                                           session.queue);
-        CHECK(relative_difference(guarded(download_as_float(session, out)), y) <= 1.01 * kRounding<T> + 3e-6);
+        CHECK(relative_difference(out.values(), y) <= 1.01 * kRounding<T> + 3e-6);
         session.ops<T>().rms_norm_forward(rows, C, 1e-6f, both.data(), device_weight.data(), both.data(),
                                           session.queue);
-        CHECK(relative_difference(download_as_float(session, both), y) <= 1.01 * kRounding<T> + 3e-6);
+        CHECK(relative_difference(both.values(), y) <= 1.01 * kRounding<T> + 3e-6);
       }
     });
   });
@@ -154,11 +152,10 @@ TEST_CASE("T5's attention with the bias of the distance") {
         const auto dq = upload_as<T>(session, q), dk = upload_as<T>(session, k),
                    dv = upload_as<T>(session, v);
         const auto device_bias = session.upload(bias);
-        auto out = session.buffer<T>(s.queries * width + kGuard);
+        Guarded<T> out(session, s.queries * width);
         session.ops<T>().attention_biased_forward(s, dq.data(), dk.data(), dv.data(), device_bias.data(),
                                                   out.data(), session.queue);
-        CHECK(relative_difference(guarded(download_as_float(session, out)), expected) <=
-              1.01 * kRounding<T> + 1e-5);
+        CHECK(relative_difference(out.values(), expected) <= 1.01 * kRounding<T> + 1e-5);
       }
     });
   });
