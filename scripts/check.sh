@@ -12,12 +12,13 @@ results=$folder/results  # per suite: passed, failed, the name if it was skipped
 started=0
 trap 'rm -rf "$folder"' EXIT
 
-# "passed failed" as the suite's output has them: doctest's summary, or the closing lines of mpi_tests and golden_check;
-# nothing where there are none.
+# "passed failed" as the suite's output has them: doctest's summary, or the closing lines of mpi_tests, golden_check and
+# the scripts that put faults into kernels; nothing where there are none.
 counts() {
   sed -nE -e 's/.*test cases: *[0-9]+ \| *([0-9]+) passed \| *([0-9]+) failed.*/\1 \2/p' \
       -e 's/^mpi_tests on [0-9]+ ranks: ([0-9]+) test cases passed/\1 0/p' \
       -e 's/^mpi_tests on [0-9]+ ranks: ([0-9]+) test cases FAILED/0 1/p' \
+      -e 's/^faults [a-z ]+: ([0-9]+) caught, ([0-9]+) not.*/\1 \2/p' \
       -e 's/^golden check: ([0-9]+) of ([0-9]+) quantities .*/\1 \2-\1/p' "$1" |
     while read -r good bad; do echo "$good $((bad))"; done |
     awk '{ good += $1; bad += $2 } END { if (NR) print good, bad }'
@@ -52,7 +53,7 @@ run_suite() {
   {
     if [ "$code" = 0 ]; then
       printf 'ok    %-30s %5d passed %27s %4d s\n' "$name" "$good" "" $((SECONDS - start))
-      grep '^SKIPPED' "$log"
+      grep -E '^(SKIPPED|faults )' "$log"
     else
       cat "$log"
       printf 'FAIL  %-30s %5d passed, %3d failed, exit code %3d %4d s\n' "$name" "$good" "$bad" "$code" $((SECONDS - start))
@@ -68,6 +69,7 @@ suite "unit tests" limited bin/unit_tests
 suite "rows are independent, AVX2" limited env DNNL_MAX_CPU_ISA=AVX2 bin/unit_tests \
   --test-case="rows are independent*,*bit for bit"
 suite "SIMT tests" limited bin/simt_tests
+[ "$long" ] || suite "faults put into kernels, some" limited bash tests/simt/product_mutants.sh --some 5
 suite "golden check (tiny-wan)" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5
 for dtype in float32 bfloat16; do
   suite "golden check, kernels in $dtype" limited bin/golden_check --teacher data/tiny-wan --golden tests/golden/tiny-wan.h5 \

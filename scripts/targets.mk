@@ -1,5 +1,5 @@
 # Targets that start a make of their own after `deps`, so that it sees what has just been installed.
-.PHONY: demo check check-slurm check-long check-diffusers bench bench-peers gpu-check gpu-bench kernel-table lint format clean install help
+.PHONY: demo check check-slurm check-long fault-table check-diffusers bench bench-peers gpu-check gpu-bench kernel-table lint format clean install help
 
 # As many jobs as cores, unless the caller chose a number.
 JOBS   ?= $(shell nproc)
@@ -17,6 +17,9 @@ check-slurm: deps ## the job scripts on a private Slurm (as root; installs it), 
 check-long: deps ## the longer test campaigns
 	$(submake) all tests $(BIN)/simt_tests_asan $(BIN)/simt_tests_tsan
 	@scripts/check.sh --long
+fault-table: deps ## who catches the faults put into kernels: tests/simt/faults.txt, in about 80 minutes
+	$(submake) all tests $(BIN)/simt_tests_asan $(BIN)/simt_tests_tsan
+	@tests/simt/fault_table.sh
 check-diffusers: deps ## open an exported student with diffusers (installs torch under build/)
 	$(submake) all
 	@scripts/check_diffusers.sh

@@ -7,31 +7,15 @@ namespace {
 
 constexpr int64_t kN = 77;  // groups of 4 and 8, and a rest
 
-/// An operand on the device.
-template <class T>
-struct Placed {
-  DeviceBuffer<T> buffer;
-  int64_t shift;
-  T* data() { return buffer.data() + shift; }
-};
-
-/// Uploads one operand after the other; number `moved` starts one element late, behind a NaN.
+/// Uploads one operand after the other; number `moved` starts one element late.
 struct Placer {
   DeviceSession& session;
   int moved;
   int count = 0;
 
   template <class T>
-  Placed<T> place(std::vector<float> values) {
-    const bool shift = count++ == moved;
-    if (shift) values.insert(values.begin(), NAN);
-    return {upload_as<T>(session, values), shift};
-  }
-  template <class T>
-  std::vector<float> read(const Placed<T>& placed) {
-    auto values = download_as_float(session, placed.buffer);
-    values.erase(values.begin(), values.begin() + placed.shift);
-    return values;
+  Guarded<T> place(const std::vector<float>& values) {
+    return {session, values, count++ == moved};
   }
 };
 
@@ -62,20 +46,20 @@ TEST_CASE("tensors that are not aligned: activations and casts") {
         check(session, 3, 0, [&](Placer& p) {
           auto x = p.place<T>(normal(kN, 1)), dy = p.place<T>(normal(kN, 2)), dx = p.place<T>(normal(kN, 3));
           backward(kN, x.data(), dy.data(), dx.data(), session.queue);
-          return p.read(dx);
+          return dx.values();
         });
       check(session, 3, 0, [&](Placer& p) {
         auto gate = p.place<T>(normal(kN, 1)), value = p.place<T>(normal(kN, 2)),
              y = p.place<T>(normal(kN, 3));
         ops.gelu_gated_forward(kN, gate.data(), value.data(), y.data(), session.queue);
-        return p.read(y);
+        return y.values();
       });
       check(session, 3, 0, [&](Placer& p) {
         auto x = p.place<float>(normal(kN, 1)), back = p.place<float>(normal(kN, 2));
         auto narrow = p.place<T>(normal(kN, 3));
         ops.narrow(kN, x.data(), narrow.data(), session.queue);
         ops.widen(kN, narrow.data(), back.data(), session.queue);
-        return p.read(back);
+        return back.values();
       });
     });
   });
@@ -90,7 +74,7 @@ TEST_CASE("tensors that are not aligned: loss and optimizer") {
       auto errors = session.buffer<double>(2);
       session.ops<float>().weighted_mse(2, 64, prediction.data(), target.data(), weight.data(), errors.data(),
                                         gradient.data(), session.queue);
-      return p.read(gradient);
+      return gradient.values();
     });
     const AdamWStep step{.lr = 1e-2f,
                          .beta1 = 0.9f,
@@ -111,7 +95,7 @@ TEST_CASE("tensors that are not aligned: loss and optimizer") {
         auto kept = p.place<T>(normal(kN, 5));
         session.ops<T>().adamw(step, state.data(), kN, gradient.data(), weight.data(), m.data(), v.data(),
                                ema.data(), kept.data(), session.queue);
-        return joined({p.read(weight), p.read(m), p.read(v), p.read(ema), p.read(kept)});
+        return joined({weight.values(), m.values(), v.values(), ema.values(), kept.values()});
       });
     });
   });
@@ -129,7 +113,7 @@ TEST_CASE("tensors that are not aligned: samplers") {
         auto cond = p.place<float>(normal(kN, 1)), uncond = p.place<float>(normal(kN, 2)),
              x = p.place<float>(normal(kN, 3));
         session.ops<float>().ddim_update(kN, step, cond.data(), uncond.data(), x.data(), session.queue);
-        return p.read(x);
+        return x.values();
       });
     check(session, 7, 0, [&](Placer& p) {
       UnipcStep step;
@@ -145,7 +129,7 @@ TEST_CASE("tensors that are not aligned: samplers") {
       const float* history[] = {first.data(), second.data(), third.data()};
       session.ops<float>().unipc_update(kN, step, velocity.data(), history, x0.data(), last.data(), x.data(),
                                         session.queue);
-      return joined({p.read(x0), p.read(last), p.read(x)});
+      return joined({x0.values(), last.values(), x.values()});
     });
   });
 }
@@ -158,7 +142,7 @@ TEST_CASE("tensors that are not aligned: the text encoder's norm and attention")
         auto x = p.place<T>(normal(3 * 64, 1)), weight = p.place<T>(normal(64, 2)),
              y = p.place<T>(normal(3 * 64, 3));
         session.ops<T>().rms_norm_forward(3, 64, 1e-6f, x.data(), weight.data(), y.data(), session.queue);
-        return p.read(y);
+        return y.values();
       });
       check(session, 4, 0, [&](Placer& p) {
         const AttentionBiasedShape shape{33, 40, 2, 64, 0.125f};
@@ -167,7 +151,7 @@ TEST_CASE("tensors that are not aligned: the text encoder's norm and attention")
         const auto bias = session.upload(normal(2 * 72, 5));
         session.ops<T>().attention_biased_forward(shape, q.data(), k.data(), v.data(), bias.data(),
                                                   out.data(), session.queue);
-        return p.read(out);
+        return out.values();
       });
     });
   });

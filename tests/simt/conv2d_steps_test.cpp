@@ -70,6 +70,8 @@ const std::vector<ConvCase> kCases = {{{1, 1, 1, 1}, true, 0},
                                       {{6, 4, 32, 96, 1}, false, 1},
                                       {{5, 3, 48, 72}, false, 0},
                                       {{5, 7, 24, 3}, true, 0},
+                                      {{1, 129, 77, 64}, true, 1},
+                                      {{257, 1, 5, 7, 3, true}, false, 0},
                                       {{2, 3, 16, 24, 3, true}, true, 1, 1}};
 
 TEST_CASE("conv2d in steps around a plain convolution") {

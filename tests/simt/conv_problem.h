@@ -16,13 +16,6 @@ inline double excess(const std::vector<float>& found, const std::vector<float>& 
   return largest;
 }
 
-template <class T>
-std::vector<T> shifted(const std::vector<T>& values, int64_t offset) {
-  std::vector<T> moved(static_cast<size_t>(offset));
-  moved.insert(moved.end(), values.begin(), values.end());
-  return moved;
-}
-
 /// The largest relative error of rounding to T.
 template <class T>
 constexpr double kHalfUnit = std::is_same_v<T, float> ? 0x1p-24 : 0x1p-8;
@@ -76,22 +69,14 @@ struct ConvProblem {
   /// The excess of what this implementation leaves.
   template <class Conv2d>
   double excess_of(DeviceSession& session, const Conv2d& conv2d_forward) const {
-    const auto place = [&](const std::vector<float>& v) {
-      return upload_as<T>(session, shifted(v, c.offset));
-    };
-    const auto device_x = place(x), device_gamma = place(gamma), device_weight = place(weight),
-               device_bias = place(bias), device_residual = place(residual);
-    const int64_t outputs = static_cast<int64_t>(y.size());
-    auto out = session.buffer<T>(c.offset + outputs + kGuard);
-    T* to = out.data() + c.offset;
-    if (c.add == 2) copy(*session.stream, to, device_residual.data() + c.offset, outputs);
-    const T* add[] = {nullptr, device_residual.data() + c.offset, to};
-    conv2d_forward(c.shape, device_x.data() + c.offset, c.norm ? device_gamma.data() + c.offset : nullptr,
-                   device_weight.data() + c.offset, device_bias.data() + c.offset, add[c.add], to,
-                   session.queue);
-    auto found = guarded(download_as_float(session, out));
-    found.erase(found.begin(), found.begin() + c.offset);
-    return excess(found, y, allowed);
+    const auto place = [&](const std::vector<float>& v) { return Guarded<T>(session, v, c.offset); };
+    const Guarded<T> device_x = place(x), device_gamma = place(gamma), device_weight = place(weight),
+                     device_bias = place(bias), device_residual = place(residual);
+    Guarded<T> out = c.add == 2 ? place(residual) : Guarded<T>(session, std::ssize(y), c.offset);
+    const T* add[] = {nullptr, device_residual.data(), out.data()};
+    conv2d_forward(c.shape, device_x.data(), c.norm ? device_gamma.data() : nullptr, device_weight.data(),
+                   device_bias.data(), add[c.add], out.data(), session.queue);
+    return excess(out.values(), y, allowed);
   }
 
   ConvCase c;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -107,6 +109,16 @@ void on_hopper(Body body) {
     if (session.device->compute_capability() == 90) body(session, cuda::kHopperKernels);
   }
 #endif
+}
+
+/// What a kernel's cases contain, in one dimension or another: one element, fewer than a warp's, exact
+/// multiples, ragged, three tiles and more.
+inline constexpr int64_t kSizes[] = {1, 5, 7, 64, 77, 129, 257};
+
+inline std::vector<int64_t> sizes_and(std::initializer_list<int64_t> more) {
+  std::vector<int64_t> sizes(std::begin(kSizes), std::end(kSizes));
+  sizes.insert(sizes.end(), more);
+  return sizes;
 }
 
 inline std::vector<float> normal(int64_t n, uint32_t seed) {

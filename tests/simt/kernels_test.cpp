@@ -1,5 +1,6 @@
 // The project's kernels against their twins, and the test kernels against plain arithmetic.
 #include "tests/simt/subjects.h"
+#include "tests/simt/typed.h"
 
 namespace wandistill::simt_test {
 namespace {
@@ -11,27 +12,18 @@ void test_column_sums(DeviceSession& session, int64_t rows, int64_t columns, int
   CAPTURE(rows);
   CAPTURE(columns);
   CAPTURE(offset);
-  const auto values = normal(rows * columns + offset, 1);
-  std::vector<T> x(values.size());
-  std::vector<float> seen(values.size());  // what T keeps of them
-  for (size_t i = 0; i < x.size(); ++i) {
-    if constexpr (std::is_same_v<T, bf16>)
-      seen[i] = to_float(x[i] = to_bf16(values[i]));
-    else
-      seen[i] = x[i] = values[i];
-  }
+  const auto x = rounded<T>(normal(rows * columns, 1));
   std::vector<float> sums(static_cast<size_t>(columns), 3.0f);
-  const auto device_x = session.upload(x);
-  auto device_sums = session.upload(sums);
-  ref::add_column_sums(rows, columns, seen.data() + offset, sums.data(), kHost);
-  session.ops<T>().add_column_sums(rows, columns, device_x.data() + offset, device_sums.data(),
-                                   session.queue);
-  CHECK(difference(session.download(device_sums), sums) <= 1e-5 * std::sqrt(double(rows)));
+  const Guarded<T> device_x(session, x, offset);
+  Guarded<float> device_sums(session, sums);
+  ref::add_column_sums(rows, columns, x.data(), sums.data(), kHost);
+  session.ops<T>().add_column_sums(rows, columns, device_x.data(), device_sums.data(), session.queue);
+  CHECK(difference(device_sums.values(), sums) <= 1e-5 * std::sqrt(double(rows)));
 }
 
 TEST_CASE("column sums, added to what is there") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
-    for (const int64_t rows : {1, 7, 129, 300})
+    for (const int64_t rows : sizes_and({300}))
       for (const int64_t columns : {1, 5, 77, 128, 132})
         for (const int64_t offset : {0, 1}) {  // 1: not aligned
           test_column_sums<float>(session, rows, columns, offset);
@@ -45,7 +37,7 @@ TEST_CASE("column sums, added to what is there") {
 
 TEST_CASE("test kernels: attention and column sums") {
   on_every_device([](DeviceSession& session, const TestKernels& kernels) {
-    for (const int tokens : {1, 5, 64, 77, 129, 257}) {
+    for (const int tokens : {1, 5, 7, 64, 77, 129, 257}) {
       CAPTURE(tokens);
       CHECK(attention_tensor_core_error(session, kernels, Fault::kNone, tokens) <= kTensorCoreBound);
       if (tokens <= 129) CHECK(attention_tiles_error(session, kernels, Fault::kNone, tokens) <= kTilesBound);

@@ -24,7 +24,7 @@ verdict() {
   fi
 }
 
-bad=0
+bad=0 right=0 missed=0
 printf '%-26s' fault
 printf ' %-14s' "${columns[@]}"
 echo
@@ -39,10 +39,14 @@ for fault in "${faults[@]}"; do
     printf ' %-14s' "${result/right/-}"
   done
   echo
-  if { [ "$fault" = none ] && [ $caught = 1 ]; } || { [ "$fault" != none ] && [ $caught = 0 ]; }; then
+  if [ "$fault" = none ]; then
+    [ $caught = 0 ] || { echo 'FAIL: complaints without a fault'; bad=1; }
+  elif [ $caught = 1 ]; then
+    right=$((right + 1))
+  else
     echo "FAIL: $fault"
-    bad=1
+    missed=$((missed + 1))
   fi
 done
-[ ${#faults[@]} -gt 1 ] || bad=1
-exit $bad
+echo "faults of the test kernels: $right caught, $missed not"
+[ $bad = 0 ] && [ $right -gt 0 ] && [ $missed = 0 ]

@@ -11,30 +11,6 @@ const Queue kHost{};
 template <class T>
 constexpr double kBound = 1.01 * kRounding<T> + 1e-5;
 
-/// A device tensor that starts one element behind an aligned address if `shifted`; NaN around it.
-template <class T>
-class Placed {
- public:
-  Placed(DeviceSession& session, const std::vector<float>& values, bool shifted)
-      : session_(session), from_(shifted ? 1 : 0), size_(values.size()) {
-    std::vector<float> padded(from_ + size_ + kGuard, NAN);
-    std::copy(values.begin(), values.end(), padded.begin() + static_cast<std::ptrdiff_t>(from_));
-    buffer_ = upload_as<T>(session, padded);
-  }
-  T* data() { return buffer_.data() + from_; }
-  /// NaN for all if an element in front or behind was written.
-  std::vector<float> values() {
-    std::vector<float> padded = guarded(download_as_float(session_, buffer_));
-    if (from_ == 1 && !std::isnan(padded[0])) std::fill(padded.begin(), padded.end(), NAN);
-    return {padded.begin() + static_cast<std::ptrdiff_t>(from_), padded.end()};
-  }
-
- private:
-  DeviceSession& session_;
-  size_t from_, size_;
-  DeviceBuffer<T> buffer_;
-};
-
 std::vector<float> unset(int64_t n) {
   return std::vector<float>(static_cast<size_t>(n), NAN);
 }
@@ -63,10 +39,10 @@ TEST_CASE("layout: layer norm") {
                  shift = rounded<T>(normal(B * shape.stride, 3)), dy = rounded<T>(normal(n, 4));
       auto y = unset(n), mean = unset(B * L), rstd = mean, dx = rounded<T>(normal(n, 5)),
            dscale = normal(B * shape.stride, 6), dshift = normal(B * shape.stride, 7);
-      Placed<T> on_x(session, x, odd == 0), on_scale(session, scale, odd == 1),
+      Guarded<T> on_x(session, x, odd == 0), on_scale(session, scale, odd == 1),
           on_shift(session, shift, odd == 2), on_y(session, y, odd == 3), on_dy(session, dy, odd == 4),
           on_dx(session, dx, odd == 5);
-      Placed<float> on_mean(session, mean, true), on_rstd(session, rstd, true),
+      Guarded<float> on_mean(session, mean, true), on_rstd(session, rstd, true),
           on_dscale(session, dscale, true), on_dshift(session, dshift, true);
       ref::layer_norm_forward(shape, x.data(), scale.data(), shift.data(), y.data(), mean.data(), rstd.data(),
                               kHost);
@@ -94,9 +70,9 @@ void test_gated_residual(DeviceSession& session, int64_t B, int64_t L, int64_t C
   const auto x = rounded<T>(normal(n, 1)), y = rounded<T>(normal(n, 2)),
              gate = rounded<T>(normal(B * stride, 3)), dout = rounded<T>(normal(n, 4));
   auto out = unset(n), dy = unset(n), dgate = normal(B * stride, 5);
-  Placed<T> on_x(session, x, odd == 0), on_y(session, y, odd == 1), on_gate(session, gate, odd == 2),
+  Guarded<T> on_x(session, x, odd == 0), on_y(session, y, odd == 1), on_gate(session, gate, odd == 2),
       on_out(session, out, odd == 3), on_dout(session, dout, odd == 4), on_dy(session, dy, odd == 5);
-  Placed<float> on_dgate(session, dgate, true);
+  Guarded<float> on_dgate(session, dgate, true);
   ref::gated_residual_forward(B, L, C, stride, x.data(), y.data(), gate.data(), out.data(), kHost);
   ref::gated_residual_backward(B, L, C, stride, y.data(), gate.data(), dout.data(), dy.data(), dgate.data(),
                                kHost);
@@ -133,9 +109,9 @@ TEST_CASE("layout: RMS norm and rotary embedding") {
         sin[i] = std::sin(static_cast<float>(i));
       }
       auto y = unset(n), rstd = unset(shape.rows), dx = unset(n), dweight = normal(C, 4);
-      Placed<T> on_x(session, x, odd == 0), on_weight(session, weight, odd == 1), on_y(session, y, odd == 2),
+      Guarded<T> on_x(session, x, odd == 0), on_weight(session, weight, odd == 1), on_y(session, y, odd == 2),
           on_dy(session, dy, odd == 3), on_dx(session, dx, odd == 4);
-      Placed<float> on_cos(session, cos, odd == 5), on_sin(session, sin, odd == 6),
+      Guarded<float> on_cos(session, cos, odd == 5), on_sin(session, sin, odd == 6),
           on_rstd(session, rstd, true), on_dweight(session, dweight, true);
       ref::qk_norm_rope_forward(shape, x.data(), weight.data(), cos.data(), sin.data(), y.data(), rstd.data(),
                                 kHost);

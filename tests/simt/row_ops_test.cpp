@@ -9,7 +9,7 @@ namespace {
 const Queue kHost{};
 // Channels: fewer than a warp's, ragged, aligned, more than one pass of a block's threads, more than are
 // kept.
-constexpr int64_t kChannels[] = {1, 5, 7, 64, 77, 129, 257, 1028, 2052, 4100, 8196};
+const std::vector<int64_t> kChannels = sizes_and({1028, 2052, 4100, 8196});
 
 // Rounding of the output, and what the order of float sums leaves.
 template <class T>
@@ -46,14 +46,16 @@ TEST_CASE("layer norm, forward") {
           ref::layer_norm_forward(c.shape, c.x.data(), c.modulation.data(), c.modulation.data() + C, y.data(),
                                   mean.data(), rstd.data(), kHost);
           const auto x = upload_as<T>(session, c.x), modulation = upload_as<T>(session, c.modulation);
-          auto out = session.buffer<T>(rows * C + kGuard);
-          auto means = session.buffer<float>(rows + kGuard), rstds = session.buffer<float>(rows + kGuard);
+          Guarded<T> out(session, rows * C);
+          Guarded<float> means(session, rows), rstds(session, rows);
           session.ops<T>().layer_norm_forward(c.shape, x.data(), modulation.data(), modulation.data() + C,
                                               out.data(), means.data(), rstds.data(), session.queue);
           // One channel: the variance is rounding, which 1 / sqrt(eps) makes large.
-          if (C > 1) CHECK(relative_difference(guarded(download_as_float(session, out)), y) <= kBound<T>);
-          CHECK(relative_difference(guarded(session.download(means)), mean) <= 1e-5);
-          if (C > 1) CHECK(relative_difference(guarded(session.download(rstds)), rstd) <= 2e-5);
+          const auto found = out.values();
+          if (C > 1) CHECK(relative_difference(found, y) <= kBound<T>);
+          CHECK(relative_difference(means.values(), mean) <= 1e-5);
+          const auto found_rstd = rstds.values();
+          if (C > 1) CHECK(relative_difference(found_rstd, rstd) <= 2e-5);
         }
     });
   });
@@ -79,13 +81,13 @@ TEST_CASE("layer norm, backward") {
           const auto x = upload_as<T>(session, c.x), modulation = upload_as<T>(session, c.modulation),
                      dy = upload_as<T>(session, c.dy);
           const auto means = session.upload(mean), rstds = session.upload(rstd);
-          auto gradient = upload_as<T>(session, c.dx);
-          auto device_sums = session.upload(start);
+          Guarded<T> gradient(session, c.dx);
+          Guarded<float> device_sums(session, start);
           session.ops<T>().layer_norm_backward(c.shape, x.data(), modulation.data(), means.data(),
                                                rstds.data(), dy.data(), gradient.data(), device_sums.data(),
                                                device_sums.data() + C, session.queue);
-          CHECK(relative_difference(download_as_float(session, gradient), dx) <= kBound<T>);
-          CHECK(relative_difference(session.download(device_sums), sums) <= 1e-5);
+          CHECK(relative_difference(gradient.values(), dx) <= kBound<T>);
+          CHECK(relative_difference(device_sums.values(), sums) <= 1e-5);
         }
     });
   });
@@ -94,7 +96,7 @@ TEST_CASE("layer norm, backward") {
 TEST_CASE("gated residual, forward and backward") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      for (const int64_t C : {1, 5, 7, 64, 77, 129, 257})
+      for (const int64_t C : kSizes)
         for (const int64_t L : {1, 77}) {
           CAPTURE(C);
           CAPTURE(L);
@@ -107,22 +109,22 @@ TEST_CASE("gated residual, forward and backward") {
             std::vector<float> expected(x.size());
             ref::gated_residual_forward(B, L, C, stride, x.data(), y.data(), gated ? gate.data() : nullptr,
                                         expected.data(), kHost);
-            auto out = session.buffer<T>(n + kGuard);
+            Guarded<T> out(session, n);
             session.ops<T>().gated_residual_forward(B, L, C, stride, device_x.data(), device_y.data(),
                                                     gated ? device_gate.data() : nullptr, out.data(),
                                                     session.queue);
-            CHECK(relative_difference(guarded(download_as_float(session, out)), expected) <= kBound<T>);
+            CHECK(relative_difference(out.values(), expected) <= kBound<T>);
           }
           std::vector<float> dy(y.size()), dgate = normal(B * stride, 5);
-          auto device_dgate = session.upload(dgate);
+          Guarded<float> device_dgate(session, dgate);
           ref::gated_residual_backward(B, L, C, stride, y.data(), gate.data(), dout.data(), dy.data(),
                                        dgate.data(), kHost);
-          auto out = session.buffer<T>(n + kGuard);
+          Guarded<T> out(session, n);
           session.ops<T>().gated_residual_backward(B, L, C, stride, device_y.data(), device_gate.data(),
                                                    device_dout.data(), out.data(), device_dgate.data(),
                                                    session.queue);
-          CHECK(relative_difference(guarded(download_as_float(session, out)), dy) <= kBound<T>);
-          CHECK(relative_difference(session.download(device_dgate), dgate) <= 1e-5);
+          CHECK(relative_difference(out.values(), dy) <= kBound<T>);
+          CHECK(relative_difference(device_dgate.values(), dgate) <= 1e-5);
         }
     });
   });
@@ -137,7 +139,8 @@ TEST_CASE("RMS norm across heads and rotary embedding, forward and backward") {
                                                   {3, 22, 129},
                                                   {8, 64, 5},
                                                   {5, 128, 3},
-                                                  {40, 128, 2}})
+                                                  {40, 128, 2},
+                                                  {1, 8, 257}})
         for (const bool rotated : {true, false}) {
           CAPTURE(heads);
           CAPTURE(head_dim);
@@ -157,24 +160,24 @@ TEST_CASE("RMS norm across heads and rotary embedding, forward and backward") {
                       *ds = rotated ? device_sin.data() : nullptr;
           std::vector<float> y(x.size()), rstd(static_cast<size_t>(rows)), dx(x.size()),
               dweight = normal(C, 4);
-          auto device_dweight = session.upload(dweight);
+          Guarded<float> device_dweight(session, dweight);
           ref::qk_norm_rope_forward(shape, x.data(), weight.data(), c, s, y.data(), rstd.data(), kHost);
           ref::qk_norm_rope_backward(shape, x.data(), weight.data(), c, s, rstd.data(), dy.data(), dx.data(),
                                      dweight.data(), kHost);
           const auto device_x = upload_as<T>(session, x), device_weight = upload_as<T>(session, weight);
-          auto out = session.buffer<T>(rows * C + kGuard);
-          auto rstds = session.buffer<float>(rows + kGuard);
+          Guarded<T> out(session, rows * C);
+          Guarded<float> rstds(session, rows);
           session.ops<T>().qk_norm_rope_forward(shape, device_x.data(), device_weight.data(), dc, ds,
                                                 out.data(), rstds.data(), session.queue);
-          CHECK(relative_difference(guarded(download_as_float(session, out)), y) <= kBound<T>);
-          CHECK(relative_difference(guarded(session.download(rstds)), rstd) <= 1e-5);
+          CHECK(relative_difference(out.values(), y) <= kBound<T>);
+          CHECK(relative_difference(rstds.values(), rstd) <= 1e-5);
           const auto given_rstd = session.upload(rstd);
-          auto both = upload_as<T>(session, dy);  // dx in place of dy
+          Guarded<T> both(session, dy);  // dx in place of dy
           session.ops<T>().qk_norm_rope_backward(shape, device_x.data(), device_weight.data(), dc, ds,
                                                  given_rstd.data(), both.data(), both.data(),
                                                  device_dweight.data(), session.queue);
-          CHECK(relative_difference(download_as_float(session, both), dx) <= kBound<T>);
-          CHECK(relative_difference(session.download(device_dweight), dweight) <= 1e-5);
+          CHECK(relative_difference(both.values(), dx) <= kBound<T>);
+          CHECK(relative_difference(device_dweight.values(), dweight) <= 1e-5);
         }
     });
   });
@@ -183,27 +186,27 @@ TEST_CASE("RMS norm across heads and rotary embedding, forward and backward") {
 TEST_CASE("modulation, forward and backward") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
-      for (const int64_t period : {1, 5, 77, 257})
+      for (const int64_t period : kSizes)
         for (const int64_t repetitions : {1, 2}) {
           const int64_t B = 3, n = period * repetitions;
           CAPTURE(n);
           const auto table = rounded<T>(normal(n, 1)), shared = rounded<T>(normal(B * period, 2));
           const auto dout = normal(B * n, 3);
           std::vector<float> out(dout.size()), dtable = normal(n, 4), dshared = normal(B * period, 5);
-          auto device_dtable = session.upload(dtable), device_dshared = session.upload(dshared);
+          Guarded<float> device_dtable(session, dtable), device_dshared(session, dshared);
           ref::modulation_forward(B, n, period, table.data(), shared.data(), out.data(), kHost);
           ref::modulation_backward(B, n, period, dout.data(), dtable.data(), dshared.data(), kHost);
           const auto device_table = upload_as<T>(session, table),
                      device_shared = upload_as<T>(session, shared);
-          auto sums = session.buffer<T>(B * n + kGuard);
+          Guarded<T> sums(session, B * n);
           session.ops<T>().modulation_forward(B, n, period, device_table.data(), device_shared.data(),
                                               sums.data(), session.queue);
-          CHECK(relative_difference(guarded(download_as_float(session, sums)), out) <= kBound<T>);
+          CHECK(relative_difference(sums.values(), out) <= kBound<T>);
           const auto device_dout = session.upload(dout);
           session.ops<T>().modulation_backward(B, n, period, device_dout.data(), device_dtable.data(),
                                                device_dshared.data(), session.queue);
-          CHECK(relative_difference(session.download(device_dtable), dtable) <= 1e-6);
-          CHECK(relative_difference(session.download(device_dshared), dshared) <= 1e-6);
+          CHECK(relative_difference(device_dtable.values(), dtable) <= 1e-6);
+          CHECK(relative_difference(device_dshared.values(), dshared) <= 1e-6);
         }
     });
   });

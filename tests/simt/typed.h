@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "tests/simt/device_session.h"
+#include "tests/simt/guarded.h"
 #include "wandistill/half.h"
 
 namespace wandistill::simt_test {
@@ -41,19 +41,6 @@ std::vector<float> download_as_float(DeviceSession& session, const DeviceBuffer<
     std::transform(values.begin(), values.end(), wide.begin(), [](bf16 v) { return to_float(v); });
     return wide;
   }
-}
-
-/// Elements behind an output that must stay as they were: buffer<T>(n + kGuard) is all NaN.
-constexpr int64_t kGuard = 8;
-
-/// The first n values; NaN for all if one of the guard elements behind was written.
-inline std::vector<float> guarded(std::vector<float> values) {
-  const size_t n = values.size() - static_cast<size_t>(kGuard);
-  const bool whole = std::all_of(values.begin() + static_cast<std::ptrdiff_t>(n), values.end(),
-                                 [](float v) { return std::isnan(v); });
-  values.resize(n);
-  if (!whole) std::fill(values.begin(), values.end(), NAN);
-  return values;
 }
 
 /// The largest |a - b| as a share of the largest |b| (of 1, if that is less); NaN if there is one.
