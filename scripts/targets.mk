@@ -17,7 +17,7 @@ check-slurm: deps ## the job scripts on a private Slurm (as root; installs it), 
 check-long: deps ## the longer test campaigns
 	$(submake) all tests $(BIN)/simt_tests_asan $(BIN)/simt_tests_tsan
 	@scripts/check.sh --long
-fault-table: deps ## who catches the faults put into kernels: tests/simt/faults.txt, in about 80 minutes
+fault-table: deps ## who catches the faults put into kernels: tests/simt/faults.txt, in about half an hour
 	$(submake) all tests $(BIN)/simt_tests_asan $(BIN)/simt_tests_tsan
 	@tests/simt/fault_table.sh
 check-diffusers: deps ## open an exported student with diffusers (installs torch under build/)
