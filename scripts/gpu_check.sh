@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a machine with a GPU can show: every kernel and the SIMT layer's wrappers on the real instructions (bin/simt_tests
-# runs all that it has on the GPU too), the golden check in both element types and with either convolution, the whole
-# job, NCCL where there are two GPUs, and, where compute-sanitizer is installed, the kernels' tests under it. Without a GPU it says so and exits with 0.
+# runs all that it has on the GPU too), the golden check in both element types and with either convolution, the whole job,
+# NCCL where there are two GPUs, and, where compute-sanitizer is installed, the kernels' tests under it. Without a GPU it
+# says so and exits with 0.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 gpus=$(ls /dev/nvidia[0-9]* 2> /dev/null | wc -l)
