@@ -13,6 +13,8 @@ inline constexpr int64_t kBatchesPerExpert = 4;
 inline constexpr int64_t kMostConverted = int64_t{1} << 30;
 /// Records of a cache shard at most: there are file systems where a file has 65,000 links at most.
 inline constexpr int64_t kMostRecords = 4096;
+/// Pinned bytes at most for batches on their way to a rank's GPU.
+inline constexpr int64_t kMostStaged = int64_t{512} << 20;
 /// Points of trajectories that the student's start is measured on.
 inline constexpr int64_t kCalibrationPoints = 64;
 /// Prompts of the data that are drawn where --sample_prompts names none.

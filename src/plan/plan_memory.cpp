@@ -201,8 +201,10 @@ class Memory {
   /// Samples of a rank's forward pass; re-noised ones are samples too.
   int64_t samples() const {
     const int64_t own = o_.micro_batch > 0 ? std::min(o_.micro_batch, share()) : share();
-    return (o_.renoise_weight > 0 ? 2 : 1) * own;
+    return terms() * own;
   }
+  /// Of the loss, each with a sample of its own.
+  int64_t terms() const { return o_.renoise_weight > 0 ? 2 : 1; }
   int64_t batch(int64_t samples) const { return samples * 4 * picture_ * kFloat; }
 
   /// The validation's passes are made beside what the trainer holds.
@@ -214,7 +216,10 @@ class Memory {
     const int64_t validated = std::min(std::max<int64_t>(1, o_.batch_size / W), (held_out + W - 1) / W);
     if (validated > 0) stage.activations += student_activations(Keep::kNothing, validated) + batch(validated);
     const int64_t most = std::max(samples(), validated);
-    in_host(stage, most * (2 * picture_ + 2 * rows_ * in_.student.text_dim) * kFloat);
+    const int64_t text = rows_ * in_.student.text_dim;
+    in_host(stage, most * (2 * picture_ + 2 * text) * kFloat);
+    if (in_.machine.on_gpu())
+      stage.host += std::min(kMostStaged, 2 * terms() * share() * (2 * picture_ + text) * kFloat);
     return stage;
   }
 

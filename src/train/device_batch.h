@@ -12,6 +12,9 @@ namespace wandistill {
 /// Keeps its memory from batch to batch.
 class DeviceBatch {
  public:
+  /// What is loaded from now on belongs to another step. Loading a step's batches does not wait for the
+  /// device while those of this step and of the one before are no more than kMostStaged bytes.
+  void start_step() { bytes_ = 0; }
   /// n = C h w. The batch outlives what is done with it on the host: its text is not copied.
   void load(const Queue& queue, const TrainingBatch& batch, int64_t n, int64_t h, int64_t w);
 
@@ -24,6 +27,7 @@ class DeviceBatch {
 
  private:
   int64_t size_ = 0;
+  int64_t bytes_ = 0;  // of the step's batches
   WanInput input_{};
   OpBuffer<float> latents_, target_, timesteps_, weight_, velocity_, dvelocity_;
 };

@@ -15,10 +15,6 @@
 namespace wandistill {
 namespace {
 
-/// Pinned bytes at most for batches on their way to the device: those of two steps, where they are no more,
-/// as the host enqueues a step while the one before is computed.
-constexpr int64_t kMostStaged = int64_t{512} << 20;
-
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -133,7 +129,7 @@ void Trainer::read_ahead(const Share& share, int64_t next) {
 
 void Trainer::accumulate(const Share& share, ReadBack* step) {
   const int64_t n = element_count(picture_);
-  int64_t bytes = 0;
+  batch_.start_step();
   step->weight.clear();
   step->reserve(compute_, 2 * (share.end - share.begin));  // two terms of the loss at most
   for (int64_t at = share.begin, next = at; at < share.end; at = next) {
@@ -144,8 +140,6 @@ void Trainer::accumulate(const Share& share, ReadBack* step) {
       batch = reader_.take(wanted);
       next = at + int64_t(wanted.samples.size());
       read_ahead(share, next);
-      bytes += batch.bytes();
-      if (!compute_.on_host()) compute_.stream->reserve_uploads(std::min(kMostStaged, 2 * bytes));
       batch_.load(compute_, batch, n, picture_[1], picture_[2]);
     }
     {

@@ -75,10 +75,10 @@ TEST_CASE("a training step on a device: the host waits for nothing while it enqu
   const std::unique_ptr<Event> done[2] = {device->make_event(), device->make_event()};
   for (int step = 0; step < 4; ++step) {
     CAPTURE(step);
-    // 8 samples are 320 KiB, more than a stream's uploads may be without reserve_uploads().
+    // 8 samples are 165 KiB, more than the SIMT device takes of uploads that are not reserved.
     const TrainingBatch values = batch_of(8, uint64_t(10 * step + s.rank()));
     const int64_t before = simt.host_waits();
-    stream->reserve_uploads(2 * values.bytes());
+    batch.start_step();
     batch.load(compute, values, kPicture, kSide, kSide);
     student.forward(optimizer.weights(), batch.input(), activations, batch.velocity(), compute);
     compute.ops->weighted_mse(8, kPicture, batch.velocity(), batch.target(), batch.weight(), errors.data(),

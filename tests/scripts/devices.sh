@@ -49,8 +49,8 @@ if [ $rounds = yes ]; then
   check "... which are rounded" not cmp -s "$work/losses.cpu" "$work/losses.cpu_bf16"
 fi
 for run in float32 bfloat16; do
-  check "$run: pictures of all ranks and of the teacher" \
-    test "$(ls "$work/$run/samples/"*rank_*.png | wc -l)" -ge 6
+  check "$run: pictures of all ranks and of the teacher" test "$(ls "$work/$run/samples/"*rank_*.png | wc -l)" -ge 6
+  check "... of rank $((ranks - 1)) too" ls "$work/$run/samples/"epoch_*_rank_$((ranks - 1))_*.png
 done
 check "the trajectories of the teacher are the CPU's" h5diff --delta=1e-3 \
   "$work/cpu/cache/shard_rank_0_0000.h5" "$work/float32/cache/shard_rank_0_0000.h5" latents
