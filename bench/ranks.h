@@ -53,8 +53,9 @@ inline const Size& size_of(const std::string& name) {
 /// they said is in build/ranks.log.
 inline Json start_ranks(const std::string& self, int ranks, const std::string& arguments) {
   const std::string command =
-      cat("taskset -c 0-", ranks - 1, " bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 run_ranks ",
-          ranks, " ", self, " worker ", arguments, " 2> build/ranks.log < /dev/null'");
+      cat("taskset -c 0-", ranks - 1, " bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 ",
+          "OMPI_MCA_hwloc_base_binding_policy=core run_ranks ", ranks, " ", self, " worker ", arguments,
+          " 2> build/ranks.log < /dev/null'");
   std::FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) fail("cannot start ", command);
   std::string text;

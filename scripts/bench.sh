@@ -7,8 +7,6 @@ out=${OUT:-bench/results/$(hostname)}
 out=${out%.json}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# On cores that others use too, waiting threads would take time from those that work.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 for program in "$@"; do
   echo "== $program"
   "$program" | tee -a "$log" | grep -v '^{'

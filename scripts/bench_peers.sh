@@ -4,7 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/venv.sh
-# On cores that others use too, waiting threads would take time from those that work.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 export PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error DIFFUSERS_VERBOSITY=error
 exec "$VENV/bin/python" bench/peers "$@"

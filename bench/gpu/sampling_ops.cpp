@@ -13,14 +13,19 @@ void sampling(DeviceBench& bench, int64_t n) {
   OpBuffer<float> x = bench.input<float>(n, 4), out = bench.output<float>(n), last = bench.output<float>(n);
   const std::string text = cat(n);
   // x shrinks by every step: it stays finite over thousands of them.
-  DdimStep step{.from = {.alpha = 0.5f, .sigma = 0.5f}, .to = {.alpha = 0.5f, .sigma = 0.45f}, .guidance = 4};
-  bench.memory_row("DDIM, guided", text, 4 * kFloat * n,
-                   [&] { ops.ddim_update(n, step, cond.data(), uncond.data(), x.data(), compute); });
+  const DdimCoefficients coefficients = ddim_coefficients({.from = {.alpha = 0.5f, .sigma = 0.5f},
+                                                           .to = {.alpha = 0.5f, .sigma = 0.45f},
+                                                           .guidance = 4,
+                                                           .eta = 1});
+  OpBuffer<DdimCoefficients> step(compute, 1);
+  upload(compute, step.data(), &coefficients, 1);
+  bench.memory_row("DDIM, guided", text, 4 * kFloat * n, [&] {
+    ops.ddim_update(n, step.data(), false, cond.data(), uncond.data(), x.data(), compute);
+  });
   bench.memory_row("DDIM", text, 3 * kFloat * n,
-                   [&] { ops.ddim_update(n, step, cond.data(), nullptr, x.data(), compute); });
-  step.eta = 1;
+                   [&] { ops.ddim_update(n, step.data(), false, cond.data(), nullptr, x.data(), compute); });
   bench.memory_row("DDIM with noise", text, 3 * kFloat * n,
-                   [&] { ops.ddim_update(n, step, cond.data(), nullptr, x.data(), compute); });
+                   [&] { ops.ddim_update(n, step.data(), true, cond.data(), nullptr, x.data(), compute); });
   const UnipcStep::Combination mixed = {.state = 0.5f, .x0 = 0.3f, .history = {0.2f}};
   const UnipcStep unipc = {
       .sigma = 0.5f, .history = 1, .correct = true, .corrector = mixed, .predictor = mixed};

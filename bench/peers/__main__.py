@@ -8,8 +8,8 @@ results differ. scripts/bench_peers.sh makes the environment and runs it.
 """
 
 import argparse
-import gc
 import json
+import multiprocessing
 import os
 import shutil
 import sys
@@ -30,7 +30,7 @@ import cases  # noqa: E402
 import data_parallel  # noqa: E402
 import memory  # noqa: E402
 from compare import compare, write_inputs  # noqa: E402
-from machine import available_bytes, header, slug  # noqa: E402
+from machine import KEEPS_FREED_MEMORY, available_bytes, header, keep_freed_memory, slug  # noqa: E402
 from ours import Ours  # noqa: E402
 from report import print_row, write_report  # noqa: E402
 
@@ -83,11 +83,29 @@ def with_folder(name, needed, work_in):
         shutil.rmtree(work, ignore_errors=True)
 
 
+def in_own_process(find):
+    """find(), where no row before has left memory or compiled code behind."""
+    context = multiprocessing.get_context("fork")  # of this process, which computes nothing
+    receive, send = context.Pipe(duplex=False)
+
+    def work():
+        keep_freed_memory()
+        send.send(find())
+
+    process = context.Process(target=work)
+    process.start()
+    send.close()
+    try:
+        return receive.recv()
+    except EOFError:
+        process.join()
+        sys.exit(f"the row's process ended with {process.exitcode}")
+
+
 def compare_case(work, make):
-    torch.compiler.reset()
     case = make(work)
     write_inputs(case, work)
-    with Ours(ROOT, case.subject, case.model, work) as ours:
+    with Ours(ROOT, case.subject, case.model, work, {**os.environ, **KEEPS_FREED_MEMORY}) as ours:
         return ours.facts if "skipped" in ours.facts else compare(case, ours, work)
 
 
@@ -96,7 +114,8 @@ def main():
     facts = header(ROOT, arguments.threads)
     stem = arguments.out or ROOT / "bench" / "results" / f"{slug(facts['cpu'])}-peers"
     rows = []
-    wanted = [(name, target, needed, lambda work, make=make: compare_case(work, make)) for name, target, needed, make in ROWS]
+    wanted = [(name, target, needed, lambda work, make=make: in_own_process(lambda: compare_case(work, make)))
+              for name, target, needed, make in ROWS]
     for name, target, needed, work_in in wanted + OTHER_ROWS:
         if arguments.rows and not any(part in name for part in arguments.rows):
             continue
@@ -104,7 +123,6 @@ def main():
         rows.append(row)
         print_row(row)
         write_report(stem, facts, rows)  # after each: the next may take long, or fail
-        gc.collect()
     print(f"results in {stem}.json and {stem}.md")
     return 1 if any(row.get("agrees") is False for row in rows) else 0
 

@@ -39,15 +39,14 @@ def check_finite(outputs):
 
 def turn(work, seconds):
     """As bin/bench/warm does it: one call unmeasured, then the fastest of calls, as what else runs on the machine only ever
-    adds; and the least time of all threads' work in a call."""
+    adds; and the time of all threads' work, the mean of the calls."""
     work()
-    times, works, start = [], [], time.perf_counter()
+    times, start, cpu_start = [], time.perf_counter(), time.process_time()
     while not times or time.perf_counter() - start < seconds:
-        before, cpu_before = time.perf_counter(), time.process_time()
+        before = time.perf_counter()
         work()
-        works.append(time.process_time() - cpu_before)
         times.append(time.perf_counter() - before)
-    return min(times), min(works)
+    return min(times), (time.process_time() - cpu_start) / len(times)
 
 
 def spread(values):

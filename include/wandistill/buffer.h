@@ -10,6 +10,10 @@
 
 namespace wandistill {
 
+/// Asks for huge pages for what of the memory they can hold, if that is much: faulting in pages of 4 KiB
+/// takes as long as computing what they hold. A system without them stays as it is.
+void prefer_huge_pages(void* from, int64_t bytes);
+
 /// An uninitialised, 64-byte aligned array of a trivial type. Movable, not copyable.
 template <class T>
 class Buffer {
@@ -42,7 +46,9 @@ class Buffer {
  private:
   static T* allocate(int64_t bytes) {
     if (fault_strikes("allocation", bytes)) throw std::bad_alloc();
-    return static_cast<T*>(::operator new (static_cast<size_t>(bytes), std::align_val_t{64}));
+    void* const memory = ::operator new (static_cast<size_t>(bytes), std::align_val_t{64});
+    prefer_huge_pages(memory, bytes);
+    return static_cast<T*>(memory);
   }
   struct Free {
     void operator()(T* p) const { ::operator delete (p, std::align_val_t{64}); }

@@ -13,6 +13,7 @@
 
 #include "wandistill/compute.h"
 #include "wandistill/flow_schedule.h"
+#include "wandistill/ops/ddim_update.h"
 #include "wandistill/picture_group.h"
 #include "wandistill/unipc.h"
 #include "wandistill/wan_transformer.h"
@@ -42,10 +43,12 @@ struct GuidedOutput {
 };
 
 /// Runs the experts with guidance over batches of pictures; keeps its work space between calls. On a device
-/// an expert's second call becomes a graph, which the calls after it launch: a small network's kernels take
-/// less time than enqueueing them one by one.
+/// an expert's second call becomes a graph, together with what follows it, which the calls after it launch: a
+/// small network's kernels take less time than enqueueing them one by one.
 class GuidedVelocity {
  public:
+  using Then = std::function<void(const GuidedOutput&)>;
+
   explicit GuidedVelocity(const GuidedModel& model);
 
   /// The calls of operator() that follow are for these B pictures of latents h x w. The texts and `compute`
@@ -53,9 +56,14 @@ class GuidedVelocity {
   void start(std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, const Compute& compute);
   /// latents [B, C, h, w] where the ops work; timestep in [0, 1000] as the network is told; it chooses the
   /// expert too. The two forwards of one picture run as a batch; pictures do not influence each other. The
-  /// output is valid until the next call.
-  GuidedOutput operator()(float timestep, const float* latents);
+  /// output is valid until the next call. `then` enqueues what becomes of it, the same in every call since
+  /// start().
+  GuidedOutput operator()(float timestep, const float* latents, const Then& then = {});
   const GuidedModel& model() const { return model_; }
+  /// Of the expert in charge at this timestep.
+  float guidance(float timestep) const {
+    return float(is_low(timestep) ? model_.guidance_2 : model_.guidance);
+  }
   /// The low-noise expert is in charge at this timestep.
   bool is_low(float timestep) const {
     return model_.low_noise && double(timestep) < model_.boundary_ratio * 1000;
@@ -70,8 +78,8 @@ class GuidedVelocity {
   Range own_passes() const;
   /// The own passes, by the expert of these weights.
   void forward(const WanWeights& weights, const float* latents);
-  /// The same by a graph where there is one, or can be.
-  void launch(const WanWeights& weights, const float* latents);
+  /// Work for this expert from these latents, by a graph where there is one, or can be.
+  void launch(const WanWeights& weights, const float* latents, const std::function<void()>& work);
   void exchange_passes();
 
   GuidedModel model_;
@@ -97,9 +105,13 @@ struct SamplingSettings {
   SchedulerConfig scheduler;  // shift, and UniPC's order and correctors
 };
 
-/// Called before step i leaves x [B, C, h, w] (where the ops work): sigma, x and the network's output at that
-/// point. False ends the sampling early.
-using SamplingStep = std::function<bool(int64_t i, float sigma, const float* x, const GuidedOutput& output)>;
+/// Who looks on. Both get what lies where the ops work.
+struct SamplingObserver {
+  /// Before step i: sigma and x [B, C, h, w] there. False ends the sampling early.
+  std::function<bool(int64_t i, float sigma, const float* x)> before;
+  /// After it: what the network said of that x.
+  std::function<void(int64_t i, const GuidedOutput& output)> after;
+};
 
 /// A batch of pictures on its way from noise to x0. Between its parts other batches may use the same
 /// velocity.
@@ -111,12 +123,15 @@ class SamplingRun {
   int64_t steps() const { return settings_.steps; }
   /// What the network is told at step i.
   float timestep(int64_t i) const;
-  /// The next steps, until `end` of them are done. False if `on_step` ended it.
-  bool advance(GuidedVelocity& velocity, int64_t end, const SamplingStep& on_step = {});
+  /// The next steps, until `end` of them are done. False if the observer ended it.
+  bool advance(GuidedVelocity& velocity, int64_t end, const SamplingObserver& observer = {});
   /// The latents as they are now, to the host's memory.
   void read(float* x) const;
 
  private:
+  GuidedOutput ddim_step(GuidedVelocity& velocity);
+  GuidedOutput unipc_step(GuidedVelocity& velocity);
+
   const SamplingSettings settings_;
   const std::vector<const TextEmbedding*> texts_;
   const int64_t h_, w_, n_;  // of the latents; floats of all
@@ -124,13 +139,14 @@ class SamplingRun {
   const std::vector<SchedulePoint> schedule_;
   int64_t done_ = 0;
   OpBuffer<float> x_, guided_;
+  OpBuffer<DdimCoefficients> ddim_;  // [1], the current step's
   std::optional<UniPC> unipc_;
 };
 
-/// Takes x [B, C, h, w], in the host's memory, from noise to x0. False if `on_step` ended it. Over a group,
-/// every member calls this with the same noise, and `on_step` says the same on each.
+/// Takes x [B, C, h, w], in the host's memory, from noise to x0. False if the observer ended it. Over a
+/// group, every member calls this with the same noise, and the observer says the same on each.
 bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
                     std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
-                    const Compute& compute, const SamplingStep& on_step = {});
+                    const Compute& compute, const SamplingObserver& observer = {});
 
 }  // namespace wandistill

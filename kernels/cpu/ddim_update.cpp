@@ -15,10 +15,9 @@ constexpr int64_t kNoise = 1024;  // numbers at a time, on the stack
 }  // namespace
 
 // Explicit fma: the same bits whatever the compiler contracts.
-void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float* uncond, float* x,
-                 const Queue& queue) {
-  const DdimCoefficients c = ddim_coefficients(step);
-  const float g = step.guidance;
+void ddim_update(int64_t n, const DdimCoefficients* step, bool noise, const float* cond, const float* uncond,
+                 float* x, const Queue& queue) {
+  const DdimCoefficients c = *step;
   parallel_blocks(queue, n, kBlock, [&](int64_t begin, int64_t end) {
     if (uncond == nullptr) {
 #pragma omp simd
@@ -26,16 +25,16 @@ void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float
     } else {
 #pragma omp simd
       for (int64_t i = begin; i < end; ++i) {
-        x[i] = std::fma(c.keep, x[i], c.move * std::fma(g, cond[i] - uncond[i], uncond[i]));
+        x[i] = std::fma(c.keep, x[i], c.move * std::fma(c.guidance, cond[i] - uncond[i], uncond[i]));
       }
     }
-    if (step.eta == 0) return;
-    float noise[kNoise];  // while the block is in the cache
+    if (!noise) return;
+    float z[kNoise];  // while the block is in the cache
     for (int64_t at = begin; at < end; at += kNoise) {
       const int64_t count = std::min(kNoise, end - at);
-      fill_gaussian(step.noise_seed, step.noise_stream, at, count, noise);
+      fill_gaussian(c.noise_seed, c.noise_stream, at, count, z);
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) x[at + i] = std::fma(c.fresh, noise[i], x[at + i]);
+      for (int64_t i = 0; i < count; ++i) x[at + i] = std::fma(c.fresh, z[i], x[at + i]);
     }
   });
 }

@@ -81,25 +81,48 @@ struct Grid {
   static int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 };
 
-/// block(row, rows, column, columns) for all blocks of the product.
-template <class Block>
-void for_blocks(const MatmulShape& s, const Queue& queue, const Block& block) {
-  const Grid grid(s);
-  const int64_t down = (s.m + grid.rows - 1) / grid.rows;
-  parallel_for(queue, down * grid.across, [&](int64_t index) {
-    const int64_t row = index / grid.across * grid.rows, column = index % grid.across * grid.columns;
-    block(row, std::min(grid.rows, s.m - row), column, std::min(grid.columns, s.n - column));
-  });
-}
+/// c := a b, block by block.
+struct Product {
+  struct Block {
+    int64_t row, rows, column, columns;
+  };
 
-/// The part of the product that is c's block.
-void multiply_block(const MatmulShape& s, const float* a, const float* b, float* c, int64_t row, int64_t rows,
-                    int64_t column, int64_t columns) {
-  MatmulShape part = s;
-  part.m = rows;
-  part.n = columns;
-  matmul_serial(part, a + (s.transpose_a ? row : row * s.lda), b + (s.transpose_b ? column * s.ldb : column),
-                c + row * s.ldc + column);
+  Product(const MatmulShape& s, const float* a_, const float* b_, float* c_)
+      : shape(s), grid(s), blocks((s.m + grid.rows - 1) / grid.rows * grid.across), a(a_), b(b_), c(c_) {}
+
+  Block block(int64_t index) const {
+    const int64_t row = index / grid.across * grid.rows, column = index % grid.across * grid.columns;
+    return {row, std::min(grid.rows, shape.m - row), column, std::min(grid.columns, shape.n - column)};
+  }
+  void multiply(int64_t index) const {
+    const Block at = block(index);
+    MatmulShape part = shape;
+    part.m = at.rows;
+    part.n = at.columns;
+    matmul_serial(part, a + (shape.transpose_a ? at.row : at.row * shape.lda),
+                  b + (shape.transpose_b ? at.column * shape.ldb : at.column),
+                  c + at.row * shape.ldc + at.column);
+  }
+
+  MatmulShape shape;
+  Grid grid;
+  int64_t blocks;
+  const float *a, *b;
+  float* c;
+};
+
+constexpr int64_t kStrip = 64;  // as many columns' sums as stay in registers
+
+/// sums[j] (+)= the sum of x's column j, for the columns of a strip.
+void add_strip_sums(int64_t m, int64_t n, const float* x, int64_t from, bool accumulate, float* sums) {
+  const int64_t width = std::min(kStrip, n - from);
+  float sum[kStrip] = {};
+  for (int64_t i = 0; i < m; ++i) {
+    const float* row = x + i * n + from;
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) sum[j] += row[j];
+  }
+  for (int64_t j = 0; j < width; ++j) sums[from + j] = accumulate ? sums[from + j] + sum[j] : sum[j];
 }
 
 }  // namespace
@@ -115,18 +138,19 @@ void matmul_serial(const MatmulShape& s, const float* a, const float* b, float* 
 }
 
 void matmul(const MatmulShape& s, const float* a, const float* b, float* c, const Queue& queue) {
-  for_blocks(s, queue, [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
-    multiply_block(s, a, b, c, row, rows, column, columns);
-  });
+  const Product product(s, a, b, c);
+  parallel_for(queue, product.blocks, [&](int64_t index) { product.multiply(index); });
 }
 
 void linear_forward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* bias,
                     float* y, const Queue& queue) {
-  const MatmulShape shape = MatmulShape::dense(m, n, k, false, true, bias ? 1.0f : 0.0f);
-  for_blocks(shape, queue, [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  const Product product(MatmulShape::dense(m, n, k, false, true, bias ? 1.0f : 0.0f), x, weight, y);
+  parallel_for(queue, product.blocks, [&](int64_t index) {
+    const Product::Block at = product.block(index);
     if (bias)
-      for (int64_t i = row; i < row + rows; ++i) std::copy_n(bias + column, columns, y + i * n + column);
-    multiply_block(shape, x, weight, y, row, rows, column, columns);
+      for (int64_t i = at.row; i < at.row + at.rows; ++i)
+        std::copy_n(bias + at.column, at.columns, y + i * n + at.column);
+    product.multiply(index);
   });
 }
 
@@ -137,31 +161,29 @@ void linear_gelu_forward(int64_t m, int64_t n, int64_t k, const float* x, const 
 }
 
 void add_column_sums(int64_t m, int64_t n, const float* x, float* sums, const Queue& queue) {
-  constexpr int64_t kStrip = 64;  // as many sums as stay in registers
   const int64_t step = (rows_per_task(m) + kStrip - 1) / kStrip * kStrip;
   parallel_blocks(queue, n, step, [&](int64_t begin, int64_t end) {
-    for (int64_t from = begin; from < end; from += kStrip) {
-      const int64_t width = std::min(kStrip, end - from);
-      float sum[kStrip] = {};
-      for (int64_t i = 0; i < m; ++i) {
-        const float* row = x + i * n + from;
-#pragma omp simd
-        for (int64_t j = 0; j < width; ++j) sum[j] += row[j];
-      }
-      for (int64_t j = 0; j < width; ++j) sums[from + j] += sum[j];
-    }
+    for (int64_t from = begin; from < end; from += kStrip) add_strip_sums(m, n, x, from, true, sums);
   });
 }
 
 void linear_backward(int64_t m, int64_t n, int64_t k, const float* x, const float* weight, const float* dy,
                      float* dx, bool accumulate_dx, float* dweight, bool accumulate_dweight, float* dbias,
                      const Queue& queue) {
-  if (dx)
-    matmul(MatmulShape::dense(m, k, n, false, false, accumulate_dx ? 1.0f : 0.0f), dy, weight, dx, queue);
-  if (dweight)
-    matmul(MatmulShape::dense(n, k, m, true, false, accumulate_dweight ? 1.0f : 0.0f), dy, x, dweight, queue);
-  if (dbias && !accumulate_dweight) std::fill_n(dbias, n, 0.0f);
-  if (dbias) add_column_sums(m, n, dy, dbias, queue);
+  const Product input(MatmulShape::dense(m, k, n, false, false, accumulate_dx ? 1.0f : 0.0f), dy, weight, dx);
+  const Product weights(MatmulShape::dense(n, k, m, true, false, accumulate_dweight ? 1.0f : 0.0f), dy, x,
+                        dweight);
+  const int64_t of_input = dx ? input.blocks : 0, of_weights = dweight ? weights.blocks : 0;
+  const int64_t strips = dbias ? (n + kStrip - 1) / kStrip : 0;
+  // Of all three, so that small products keep as many threads at work.
+  parallel_for(queue, of_input + of_weights + strips, [&](int64_t index) {
+    if (index < of_input)
+      input.multiply(index);
+    else if (index < of_input + of_weights)
+      weights.multiply(index - of_input);
+    else
+      add_strip_sums(m, n, dy, (index - of_input - of_weights) * kStrip, accumulate_dweight, dbias);
+  });
 }
 
 }  // namespace wandistill::cpu

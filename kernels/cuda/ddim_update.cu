@@ -3,7 +3,6 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/philox.h"
-#include "wandistill/error.h"
 
 namespace wandistill::WD_KERNELS {
 namespace {
@@ -12,21 +11,22 @@ constexpr int kGroup = 4;  // the numbers of a Philox block
 
 template <bool kNoise>
 __global__ void __launch_bounds__(kElementThreads)
-    ddim_update_kernel(int64_t n, bool vectors, const DdimCoefficients c, float guidance, uint64_t seed,
-                       uint64_t stream, const float* __restrict__ cond, const float* __restrict__ uncond,
+    ddim_update_kernel(int64_t n, bool vectors, const DdimCoefficients* __restrict__ step,
+                       const float* __restrict__ cond, const float* __restrict__ uncond,
                        float* __restrict__ x) {
+  const DdimCoefficients c = *step;
   for_each<kGroup>(n, vectors, [&]<int N>(int64_t i, Count<N>) {
     float m[N], u[N], v[N];
     load(cond + i, m);
     load(x + i, v);
     if (uncond != nullptr) {
       load(uncond + i, u);
-      for (int k = 0; k < N; ++k) m[k] = __fmaf_rn(guidance, __fadd_rn(m[k], -u[k]), u[k]);
+      for (int k = 0; k < N; ++k) m[k] = __fmaf_rn(c.guidance, __fadd_rn(m[k], -u[k]), u[k]);
     }
     for (int k = 0; k < N; ++k) v[k] = __fmaf_rn(c.keep, v[k], __fmul_rn(c.move, m[k]));
     if constexpr (kNoise) {
       float z[kGroup];
-      gaussian_block(seed, stream, i / kGroup, z);
+      gaussian_block(c.noise_seed, c.noise_stream, i / kGroup, z);
       if constexpr (N == kGroup) {
         for (int k = 0; k < N; ++k) v[k] = __fmaf_rn(c.fresh, z[k], v[k]);
       } else {
@@ -38,13 +38,11 @@ __global__ void __launch_bounds__(kElementThreads)
   });
 }
 
-void ddim_update(int64_t n, const DdimStep& step, const float* cond, const float* uncond, float* x,
-                 const Queue& queue) {
-  WD_REQUIRE(step.noise_stream < uint64_t{1} << 63);
+void ddim_update(int64_t n, const DdimCoefficients* step, bool noise, const float* cond, const float* uncond,
+                 float* x, const Queue& queue) {
   const bool vectors = aligned<kGroup>(cond, uncond, x);
   launch(queue, element_blocks<kGroup>(n, vectors), kElementThreads, 0,
-         step.eta != 0 ? ddim_update_kernel<true> : ddim_update_kernel<false>, n, vectors,
-         ddim_coefficients(step), step.guidance, step.noise_seed, step.noise_stream, cond, uncond, x);
+         noise ? ddim_update_kernel<true> : ddim_update_kernel<false>, n, vectors, step, cond, uncond, x);
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 #include <cmath>
 
+#include "wandistill/error.h"
 #include "wandistill/ops/ddim_update.h"
 
 namespace wandistill {
 
 DdimCoefficients ddim_coefficients(const DdimStep& step) {
+  WD_REQUIRE(step.noise_stream < uint64_t{1} << 63);
   const double alpha_t = step.from.alpha, sigma_t = step.from.sigma;
   const double alpha_s = step.to.alpha, sigma_s = step.to.sigma;
   const double ratio = alpha_t / alpha_s;
@@ -29,8 +31,12 @@ DdimCoefficients ddim_coefficients(const DdimStep& step) {
       eps_of_m = -alpha_t / sigma_t;
       break;
   }
-  return {static_cast<float>(alpha_s * x0_of_x + of_eps * eps_of_x),
-          static_cast<float>(alpha_s * x0_of_m + of_eps * eps_of_m), static_cast<float>(sigma_eta)};
+  return {.keep = static_cast<float>(alpha_s * x0_of_x + of_eps * eps_of_x),
+          .move = static_cast<float>(alpha_s * x0_of_m + of_eps * eps_of_m),
+          .fresh = static_cast<float>(sigma_eta),
+          .guidance = step.guidance,
+          .noise_seed = step.noise_seed,
+          .noise_stream = step.noise_stream};
 }
 
 }  // namespace wandistill

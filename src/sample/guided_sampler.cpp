@@ -49,14 +49,27 @@ void GuidedVelocity::start(std::span<const TextEmbedding* const> texts, int64_t 
   model_.transformer->prepare(input_, activations_, compute);
 }
 
-GuidedOutput GuidedVelocity::operator()(float timestep, const float* latents) {
-  const bool low = is_low(timestep);
+GuidedOutput GuidedVelocity::operator()(float timestep, const float* latents, const Then& then) {
   const std::vector<float> timesteps(size_t(own_passes().size() * pictures_), timestep);
   upload(*compute_, timesteps_.data(), timesteps.data(), int64_t(timesteps.size()));
-  launch(low ? model_.low_noise : model_.high_noise, latents);
-  if (group_ && group_->splits_passes()) exchange_passes();
-  return {outputs_.data(), model_.guided() ? outputs_.data() + pictures_ * picture_size_ : nullptr,
-          float(low ? model_.guidance_2 : model_.guidance)};
+  const GuidedOutput output = {outputs_.data(),
+                               model_.guided() ? outputs_.data() + pictures_ * picture_size_ : nullptr,
+                               guidance(timestep)};
+  const WanWeights& weights = is_low(timestep) ? model_.low_noise : model_.high_noise;
+  const auto follow = [&] {
+    if (then) then(output);
+  };
+  if (group_ && group_->splits_passes()) {
+    launch(weights, latents, [&] { forward(weights, latents); });
+    exchange_passes();
+    follow();
+  } else {
+    launch(weights, latents, [&] {
+      forward(weights, latents);
+      follow();
+    });
+  }
+  return output;
 }
 
 void GuidedVelocity::forward(const WanWeights& weights, const float* latents) {
@@ -67,19 +80,20 @@ void GuidedVelocity::forward(const WanWeights& weights, const float* latents) {
                                        *compute_);
 }
 
-void GuidedVelocity::launch(const WanWeights& weights, const float* latents) {
+void GuidedVelocity::launch(const WanWeights& weights, const float* latents,
+                            const std::function<void()>& work) {
   if (weights.placed()) weights.placed()->begin_pass(*compute_);
   // A picture whose tokens are split is gathered by the host in every layer.
   const bool streamed = weights.placed() && weights.placed()->streamed();
-  if (compute_->on_host() || input_.split || streamed) return forward(weights, latents);
+  if (compute_->on_host() || input_.split || streamed) return work();
   const auto [found, first] = graphs_.try_emplace({weights.identity(), latents});
-  if (first) return forward(weights, latents);
+  if (first) return work();
   std::unique_ptr<Graph>& graph = found->second;
   Stream& stream = *compute_->stream;
   if (!graph) {
     stream.begin_capture();
     try {
-      forward(weights, latents);
+      work();
     } catch (...) {
       try {
         stream.end_capture();
@@ -117,7 +131,8 @@ SamplingRun::SamplingRun(const SamplingSettings& settings, std::vector<const Tex
       n_(int64_t(texts_.size()) * channels * h * w),
       compute_(compute),
       schedule_(flow_schedule(settings.steps, settings.scheduler.flow_shift)),
-      x_(compute, n_) {
+      x_(compute, n_),
+      ddim_(compute, 1) {
   upload(compute, x_.data(), noise, n_);
   if (settings.sampler != SamplerKind::kUniPc) return;
   unipc_.emplace(settings.scheduler, settings.steps);
@@ -128,25 +143,35 @@ float SamplingRun::timestep(int64_t i) const {
   return unipc_ ? unipc_->timestep(i) : schedule_[size_t(i)].timestep;
 }
 
-bool SamplingRun::advance(GuidedVelocity& velocity, int64_t end, const SamplingStep& on_step) {
+bool SamplingRun::advance(GuidedVelocity& velocity, int64_t end, const SamplingObserver& observer) {
   if (done_ < end) velocity.start(texts_, h_, w_, compute_);
   for (; done_ < end; ++done_) {
-    const SchedulePoint& from = schedule_[size_t(done_)];
-    const GuidedOutput output = velocity(timestep(done_), x_.data());
-    if (on_step && !on_step(done_, from.sigma, x_.data(), output)) return false;
-    if (unipc_) {
-      const float* v = output.cond;
-      if (output.uncond) {
-        compute_.ops->guidance(n_, output.guidance, output.cond, output.uncond, guided_.data(), compute_);
-        v = guided_.data();
-      }
-      unipc_->step(done_, v, x_.data(), n_, compute_);
-    } else {
-      const DdimStep step{.from = from, .to = schedule_[size_t(done_) + 1], .guidance = output.guidance};
-      compute_.ops->ddim_update(n_, step, output.cond, output.uncond, x_.data(), compute_);
-    }
+    if (observer.before && !observer.before(done_, schedule_[size_t(done_)].sigma, x_.data())) return false;
+    const GuidedOutput output = unipc_ ? unipc_step(velocity) : ddim_step(velocity);
+    if (observer.after) observer.after(done_, output);
   }
   return true;
+}
+
+GuidedOutput SamplingRun::ddim_step(GuidedVelocity& velocity) {
+  const DdimCoefficients step = ddim_coefficients({.from = schedule_[size_t(done_)],
+                                                   .to = schedule_[size_t(done_) + 1],
+                                                   .guidance = velocity.guidance(timestep(done_))});
+  upload(compute_, ddim_.data(), &step, 1);
+  return velocity(timestep(done_), x_.data(), [&](const GuidedOutput& output) {
+    compute_.ops->ddim_update(n_, ddim_.data(), false, output.cond, output.uncond, x_.data(), compute_);
+  });
+}
+
+GuidedOutput SamplingRun::unipc_step(GuidedVelocity& velocity) {
+  const GuidedOutput output = velocity(timestep(done_), x_.data());
+  const float* v = output.cond;
+  if (output.uncond) {
+    compute_.ops->guidance(n_, output.guidance, output.cond, output.uncond, guided_.data(), compute_);
+    v = guided_.data();
+  }
+  unipc_->step(done_, v, x_.data(), n_, compute_);
+  return output;
 }
 
 void SamplingRun::read(float* x) const {
@@ -155,10 +180,10 @@ void SamplingRun::read(float* x) const {
 
 bool sample_latents(GuidedVelocity& velocity, const SamplingSettings& settings,
                     std::span<const TextEmbedding* const> texts, int64_t h, int64_t w, float* x,
-                    const Compute& compute, const SamplingStep& on_step) {
+                    const Compute& compute, const SamplingObserver& observer) {
   SamplingRun run(settings, {texts.begin(), texts.end()}, velocity.model().transformer->config().out_channels,
                   h, w, x, compute);
-  if (!run.advance(velocity, settings.steps, on_step)) return false;
+  if (!run.advance(velocity, settings.steps, observer)) return false;
   run.read(x);
   return true;
 }

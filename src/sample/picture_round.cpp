@@ -209,15 +209,18 @@ class Drawing {
         cat("prompt ", prompts.front(),
             prompts.size() > 1 ? cat(" and ", prompts.size() - 1, " more") : std::string());
     double step_start = now();
-    const auto on_step = [&](int64_t i, float, const float*, const GuidedOutput&) {
-      fault_point("denoising", int64_t(1e6 * (now() - step_start)));
-      step_start = now();
+    const auto before_step = [&](int64_t i, float, const float*) {
       session_.board().post(cat(whom, ", denoising step ", i + 1, " of ", round_.sampling.steps));
       show_progress();
       return !stop();
     };
+    const auto after_step = [&](int64_t, const GuidedOutput&) {
+      fault_point("denoising", int64_t(1e6 * (now() - step_start)));
+      step_start = now();
+    };
     const Compute& compute = round_.model.compute ? *round_.model.compute : compute_;
-    return sample_latents(velocity_, round_.sampling, texts, round_.h, round_.w, x, compute, on_step);
+    return sample_latents(velocity_, round_.sampling, texts, round_.h, round_.w, x, compute,
+                          {before_step, after_step});
   }
 
   void check_latents(int64_t prompt, std::vector<float>& x0) const {

@@ -84,28 +84,29 @@ bool TrajectoryStage::advance(Batch& batch, int64_t end) {
   const int64_t B = int64_t(batch.records.size()), size = element_count(picture_), n = B * size;
   if (latents_.size() < n) latents_ = Buffer<float>(n), cond_ = Buffer<float>(n), uncond_ = Buffer<float>(n);
   auto step_start = std::chrono::steady_clock::now();
-  const auto keep_point = [&](int64_t i, float sigma, const float* at, const GuidedOutput& output) {
+  const auto before_step = [&](int64_t i, float sigma, const float* at) {
     job_.session.board().post(
         cat("teacher, ", B, " trajectories, denoising step ", i + 1, " of ", sampling_.steps));
     sigmas_[size_t(i)] = sigma;
     download(compute, latents_.data(), at, n);
+    for (int64_t b = 0; b < B; ++b)
+      std::copy_n(latents_.data() + b * size, size, batch.records[size_t(b)].latents.begin() + i * size);
+    return !stopped();
+  };
+  const auto after_step = [&](int64_t i, const GuidedOutput& output) {
     download(compute, cond_.data(), output.cond, n);
     if (output.uncond) {
       download(compute, uncond_.data(), output.uncond, n);
       ref::guidance(n, output.guidance, cond_.data(), uncond_.data(), cond_.data(), compute.host());
     }
-    for (int64_t b = 0; b < B; ++b) {
-      Trajectory& record = batch.records[size_t(b)];
-      std::copy_n(latents_.data() + b * size, size, record.latents.begin() + i * size);
-      std::copy_n(cond_.data() + b * size, size, record.velocity.begin() + i * size);
-    }
+    for (int64_t b = 0; b < B; ++b)
+      std::copy_n(cond_.data() + b * size, size, batch.records[size_t(b)].velocity.begin() + i * size);
     const auto now = std::chrono::steady_clock::now();
     fault_point("denoising", std::chrono::duration_cast<std::chrono::microseconds>(now - step_start).count());
     step_start = std::chrono::steady_clock::now();
     show(cat("step ", i + 1, " of ", sampling_.steps));
-    return !stopped();
   };
-  return batch.run->advance(*velocity_, end, keep_point);
+  return batch.run->advance(*velocity_, end, {before_step, after_step});
 }
 
 bool TrajectoryStage::compute(const std::vector<int64_t>& pieces) {

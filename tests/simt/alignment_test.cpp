@@ -112,7 +112,9 @@ TEST_CASE("tensors that are not aligned: samplers") {
         step.eta = eta;
         auto cond = p.place<float>(normal(kN, 1)), uncond = p.place<float>(normal(kN, 2)),
              x = p.place<float>(normal(kN, 3));
-        session.ops<float>().ddim_update(kN, step, cond.data(), uncond.data(), x.data(), session.queue);
+        const auto device_step = session.upload(std::vector{ddim_coefficients(step)});
+        session.ops<float>().ddim_update(kN, device_step.data(), eta != 0, cond.data(), uncond.data(),
+                                         x.data(), session.queue);
         return x.values();
       });
     check(session, 7, 0, [&](Placer& p) {

@@ -20,7 +20,7 @@ WanConfig small_config() {
   return c;
 }
 
-TEST_CASE("guided velocity: a call has the same bits as the first of its expert") {
+TEST_CASE("guided velocity: a call, with what follows it, has the same bits as the first of its expert") {
   on_every_device([](DeviceSession& session, const TestKernels&) {
     for_each_type([&]<class T>() {
       const Compute compute(1, *session.device, *session.stream,
@@ -45,8 +45,9 @@ TEST_CASE("guided velocity: a call has the same bits as the first of its expert"
                               .guidance_2 = 2,
                               .negative = &negative};
       int64_t n = 0;
-      const auto found = [&](GuidedVelocity& velocity, float timestep, const float* x) {
-        const GuidedOutput output = velocity(timestep, x);
+      const auto found = [&](GuidedVelocity& velocity, float timestep, const float* x,
+                             const GuidedVelocity::Then& then) {
+        const GuidedOutput output = velocity(timestep, x, then);
         std::vector<float> values(static_cast<size_t>(2 * n));
         session.stream->download(values.data(), output.cond, n * 4);
         session.stream->download(values.data() + n, output.uncond, n * 4);
@@ -54,6 +55,12 @@ TEST_CASE("guided velocity: a call has the same bits as the first of its expert"
       };
       GuidedVelocity velocity(model);
       DeviceBuffer<float> x(*session.stream, 2 * 4 * kSide * kSide);
+      DeviceBuffer<float> cond(*session.stream, x.size());
+      int enqueued = 0;
+      const auto keep_cond = [&](const GuidedOutput& output) {
+        ++enqueued;
+        copy(*session.stream, cond.data(), output.cond, n);
+      };
       uint32_t seed = 5;
       // Started anew, with as many pictures as before or fewer, the graphs are others though x lies where it
       // did.
@@ -61,16 +68,21 @@ TEST_CASE("guided velocity: a call has the same bits as the first of its expert"
            {std::vector{&a, &b}, std::vector{&b, &longer}, std::vector{&a}}) {
         n = static_cast<int64_t>(texts.size()) * 4 * kSide * kSide;
         velocity.start(texts, kSide, kSide, compute);
+        enqueued = 0;
         for (const float timestep : {900.0f, 800.0f, 700.0f, 400.0f, 300.0f, 200.0f, 600.0f}) {
           CAPTURE(timestep);
           const std::vector<float> latents = normal(n, seed += 10);
           session.stream->upload(x.data(), latents.data(), n * 4);
           GuidedVelocity alone(model);
           alone.start(texts, kSide, kSide, compute);
-          const std::vector<float> expected = found(alone, timestep, x.data());
-          CHECK(found(velocity, timestep, x.data()) == expected);
+          const std::vector<float> expected = found(alone, timestep, x.data(), {});
+          CHECK(found(velocity, timestep, x.data(), keep_cond) == expected);
           CHECK(std::isfinite(expected.front()));
+          std::vector<float> kept(static_cast<size_t>(n));
+          session.stream->download(kept.data(), cond.data(), n * 4);
+          CHECK(std::equal(kept.begin(), kept.end(), expected.begin()));
         }
+        CHECK(enqueued == 2 * 2);  // by each expert: alone, and into its graph
       }
     });
   });

@@ -23,15 +23,14 @@ TEST_CASE("Gaussian numbers have the host's bits, in any slices") {
 }
 
 /// The update as the CPU's op does it, operation by operation.
-std::vector<float> ddim_as_on_the_cpu(const DdimStep& step, const std::vector<float>& cond,
+std::vector<float> ddim_as_on_the_cpu(const DdimCoefficients& c, bool noisy, const std::vector<float>& cond,
                                       const float* uncond, std::vector<float> x) {
-  const DdimCoefficients c = ddim_coefficients(step);
   std::vector<float> noise(x.size());
-  fill_gaussian(step.noise_seed, step.noise_stream, 0, std::ssize(noise), noise.data());
+  fill_gaussian(c.noise_seed, c.noise_stream, 0, std::ssize(noise), noise.data());
   for (size_t i = 0; i < x.size(); ++i) {
-    const float m = uncond ? std::fma(step.guidance, cond[i] - uncond[i], uncond[i]) : cond[i];
+    const float m = uncond ? std::fma(c.guidance, cond[i] - uncond[i], uncond[i]) : cond[i];
     x[i] = std::fma(c.keep, x[i], c.move * m);
-    if (step.eta != 0) x[i] = std::fma(c.fresh, noise[i], x[i]);
+    if (noisy) x[i] = std::fma(c.fresh, noise[i], x[i]);
   }
   return x;
 }
@@ -57,9 +56,12 @@ TEST_CASE("DDIM update: predictions, guidance, fresh noise; the bits of the CPU'
             const auto cond = normal(n, 2), uncond = normal(n, 3);
             Guarded<float> device_x(session, x);
             const auto device_cond = session.upload(cond), device_uncond = session.upload(uncond);
-            const auto same_bits = ddim_as_on_the_cpu(step, cond, guided ? uncond.data() : nullptr, x);
-            ref::ddim_update(n, step, cond.data(), guided ? uncond.data() : nullptr, x.data(), kHost);
-            session.ops<float>().ddim_update(n, step, device_cond.data(),
+            const DdimCoefficients c = ddim_coefficients(step);
+            const bool noisy = eta != 0;
+            const auto device_step = session.upload(std::vector{c});
+            const auto same_bits = ddim_as_on_the_cpu(c, noisy, cond, guided ? uncond.data() : nullptr, x);
+            ref::ddim_update(n, &c, noisy, cond.data(), guided ? uncond.data() : nullptr, x.data(), kHost);
+            session.ops<float>().ddim_update(n, device_step.data(), noisy, device_cond.data(),
                                              guided ? device_uncond.data() : nullptr, device_x.data(),
                                              session.queue);
             const auto found = device_x.values();

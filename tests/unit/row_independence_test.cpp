@@ -143,11 +143,11 @@ TEST_CASE("elements are independent: activations, timestep embedding, DDIM, UniP
   check_rows(77, 34, [&](int64_t begin, int64_t end, float* out) {
     kCpuOps.timestep_embedding(end - begin, 34, x.data() + begin, out, kOne);
   });
-  const DdimStep ddim{
-      .from = {.alpha = 0.3f, .sigma = 0.7f}, .to = {.alpha = 0.4f, .sigma = 0.6f}, .guidance = 3.0f};
+  const DdimCoefficients ddim = ddim_coefficients(
+      {.from = {.alpha = 0.3f, .sigma = 0.7f}, .to = {.alpha = 0.4f, .sigma = 0.6f}, .guidance = 3.0f});
   check_rows(n, 1, [&](int64_t begin, int64_t end, float* out) {
     std::copy(x.begin() + begin, x.begin() + end, out);
-    cpu::ddim_update(end - begin, ddim, v.data() + begin, u.data() + begin, out, kOne);
+    cpu::ddim_update(end - begin, &ddim, false, v.data() + begin, u.data() + begin, out, kOne);
   });
   UnipcStep unipc{};
   unipc.sigma = 0.7f;

@@ -117,10 +117,8 @@ TEST_CASE("unipc: order 1 without a corrector is DDIM on the same sigmas") {
     const auto points = flow_schedule(steps, 5);
     for (int64_t i = 0; i < steps; ++i) {
       velocity_of(x.data(), v.data());
-      DdimStep step;
-      step.from = points[i];
-      step.to = points[i + 1];
-      cpu::ddim_update(kN, step, v.data(), nullptr, x.data(), Queue{});
+      const DdimCoefficients step = ddim_coefficients({.from = points[i], .to = points[i + 1]});
+      cpu::ddim_update(kN, &step, false, v.data(), nullptr, x.data(), Queue{});
     }
     for (int i = 0; i < kN; ++i) CHECK(std::abs(x[i] - unipc[i]) < 2e-6 * std::max(1.0f, std::abs(x[i])));
   }
