@@ -68,7 +68,13 @@ bool fill_teacher_cache(Session& session, const fs::path& folder, const CacheSet
                    " trajectories present"));
   session.barrier();  // nobody of this job writes before all have looked
   const bool texts_missing = session.any(!texts.empty()), items_missing = session.any(!items.empty());
-  if (!texts_missing && !items_missing) return true;
+  if (!texts_missing && !items_missing) {
+    // Of a job that was killed behind its last piece.
+    session.collectively([&] {
+      if (session.is_root()) Leases::sweep_finished(folder, options.lease_seconds);
+    });
+    return true;
+  }
 
   const std::string name = job_name(session);
   std::optional<Leases> leases;

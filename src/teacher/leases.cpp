@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -183,6 +184,14 @@ void Leases::sweep() {
     ::unlink((folder_ / ("." + file.stem().string() + ".tmp")).c_str());
     ::unlink(file.c_str());  // last: as long as it is there, the others are found
   }
+}
+
+void Leases::sweep_finished(const fs::path& folder, double seconds) {
+  const fs::directory_iterator files(folder);
+  const bool traces = std::any_of(begin(files), end(files), [](const fs::directory_entry& file) {
+    return file.path().extension() == ".alive";
+  });
+  if (traces && ::access(folder.c_str(), W_OK) == 0) Leases(folder, seconds, "", 0).sweep();
 }
 
 }  // namespace wandistill

@@ -97,10 +97,12 @@ check "... that names the two" grep -q 'cache_dtype = "float32", this run has "b
 check "a cache in bfloat16" fill 2 narrow "$work/narrow" "${data[@]}" --cache_dtype bfloat16
 check "... states the error: $(grep "rounded to" "$work/narrow.log")" grep -q "rounded to bfloat16.*0.001" "$work/narrow.log"
 check "... in its statistics too" grep -q "rounding error  latents 0.001" <("$program" cache stats "$work/narrow")
+touch -d '1 day ago' "$work/war/gone-1-0123456789abcdef.alive" "$work/war/.gone-1-0123456789abcdef.tmp"
 for cache in war narrow; do
   trains "a training from $cache" 2 "train_$cache" "${data[@]}" --teacher_steps 4 --cache_dir "$work/$cache" --batch_size 32
   check "... without teacher work" grep -q "40 of 40 trajectories present" "$work/train_$cache.log"
   metric loss "$work/train_$cache/metrics.jsonl" > "$work/$cache.loss"
 done
+check "... which removes what a killed job left in a whole cache" test -z "$(find "$work/war" -name '*gone-1*')"
 agree "losses from float32 and bfloat16" 2e-2 "$work/war.loss" "$work/narrow.loss"
 finish

@@ -142,6 +142,18 @@ TEST_CASE("leases: what the dead leave is swept, what the living have stays") {
   CHECK(holder(leases, "mine") == Holder::kThisJob);
 }
 
+TEST_CASE("leases: a finished folder is swept where the dead left something, else not touched") {
+  const TemporaryFolder folder;
+  put(folder / "shard_0.h5", "a shard");
+  const auto untouched = std::filesystem::last_write_time(folder.path());
+  Leases::sweep_finished(folder.path(), kLease);
+  CHECK(std::filesystem::last_write_time(folder.path()) == untouched);
+  put(folder / "dead.alive", ended_process().dump());
+  put(folder / ".dead.tmp", "half a shard");
+  Leases::sweep_finished(folder.path(), kLease);
+  CHECK(folder.count() == 1);
+}
+
 TEST_CASE("leases: a process that was taken for dead goes on") {
   const TemporaryFolder folder;
   Leases leases(folder.path(), kLease, "job", 0), other(folder.path(), kLease, "job 2", 0);
