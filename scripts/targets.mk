@@ -24,7 +24,7 @@ check-diffusers: deps ## open an exported student with diffusers (installs torch
 	$(submake) all
 	@scripts/check_diffusers.sh
 bench: deps ## build and run the benchmarks (about ten minutes), results in OUT
-	$(submake) benches
+	$(submake) all benches
 	@OUT='$(OUT)' scripts/bench.sh $(filter-out %/sampling_scaling %/scale_model,$(BENCHES))
 bench-peers: deps ## the same computations by diffusers on the CPU, compared and timed in turn (installs torch under build/)
 	$(submake) $(BIN)/bench/warm $(BIN)/bench/data_parallel
