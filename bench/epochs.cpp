@@ -5,6 +5,7 @@
 #include <map>
 
 #include "bench/measure.h"
+#include "bench/ranks.h"
 #include "wandistill/error.h"
 #include "wandistill/json.h"
 
@@ -23,15 +24,23 @@ std::vector<Json> lines_of(const std::filesystem::path& file) {
 
 /// A training of so many epochs. The first call fills the cache, in which the later ones find everything.
 void train(int ranks, int64_t epochs) {
-  const std::string command = cat(
-      "set -e; source scripts/mpi_env.sh; rm -rf ", kFolder, "/job; mkdir -p ", kFolder, "; head -n ",
-      kPrompts, " data/prompts_shapes.txt > ", kFolder, "/prompts.txt; export OMP_NUM_THREADS=1 ",
-      "OMPI_MCA_hwloc_base_binding_policy=core; run_ranks ", ranks, " bin/wandistill train ",
-      "--teacher_path data/tiny-wan --teacher_steps 4 --student_config data/student_tiny.json --data_path ",
-      kFolder, "/prompts.txt --cache_dir ", kFolder, "/cache --output_dir ", kFolder, "/job --batch_size ",
-      kBatch, " --num_epochs ", epochs, " --save_samples > ", kFolder, "/log 2>&1 < /dev/null");
-  if (std::system(cat("taskset -c 0-", ranks - 1, " bash -c '", command, "'").c_str()) != 0)
-    fail(ranks, " ranks ended with an error; see ", kFolder, "/log");
+  std::filesystem::remove_all(kFolder + "/job");
+  const std::string command =
+      on_ranks(ranks, cat("bin/wandistill train --device cpu --teacher_path data/tiny-wan --teacher_steps 4 "
+                          "--student_config ",
+                          "data/student_tiny.json --data_path ", kFolder, "/prompts.txt --cache_dir ",
+                          kFolder, "/cache --output_dir ", kFolder, "/job --batch_size ", kBatch,
+                          " --num_epochs ", epochs, " --save_samples > ", kFolder, "/log 2>&1"));
+  if (std::system(command.c_str()) != 0) fail(ranks, " ranks ended with an error; see ", kFolder, "/log");
+}
+
+void write_prompts() {
+  std::filesystem::remove_all(kFolder);
+  make_directories(kFolder);
+  std::ifstream all("data/prompts_shapes.txt");
+  std::ofstream some(kFolder + "/prompts.txt");
+  std::string line;
+  for (int64_t i = 0; i < kPrompts && std::getline(all, line); ++i) some << line << '\n';
 }
 
 /// Seconds of each epoch but the first, and of its parts; and how many samples it has.
@@ -75,6 +84,7 @@ Epochs measured(int ranks) {
 
 void drive() {
   Report report("epochs", 1);
+  write_prompts();
   train(1, 1);
   const Epochs one = measured(1), two = measured(2);
   for (const Epochs* epochs : {&one, &two}) {
@@ -94,6 +104,7 @@ void drive() {
           {.name = cat("- ", part), .shape = who, .time = summary(seconds), .details = {{"ranks", ranks}}});
     }
   }
+  std::filesystem::remove_all(kFolder);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <string>
+#include <thread>
 
 #include "bench/student.h"
 #include "wandistill/error.h"
@@ -48,14 +49,19 @@ inline const Size& size_of(const std::string& name) {
   throw CollectiveError(cat("no size '", name, "'"));
 }
 
-/// The line of JSON that `self worker ARGUMENTS` prints on this many ranks of one core each: each has it for
-/// all that it does, so that one rank is a fair measure for several. Error if a rank ends with one; then what
-/// they said is in build/ranks.log.
+/// The shell's words for a command on this many ranks of one core each, bound to it where there are so many:
+/// each has it for all that it does, so that one rank is a fair measure for several.
+inline std::string on_ranks(int ranks, const std::string& command) {
+  const char* const binding = ranks <= int(std::thread::hardware_concurrency()) ? "core" : "none";
+  return cat("taskset -c 0-", ranks - 1, " bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 ",
+             "OMPI_MCA_hwloc_base_binding_policy=", binding, " run_ranks ", ranks, " ", command,
+             " < /dev/null'");
+}
+
+/// The line of JSON that `self worker ARGUMENTS` prints on this many ranks. Error if a rank ends with one;
+/// then what they said is in build/ranks.log.
 inline Json start_ranks(const std::string& self, int ranks, const std::string& arguments) {
-  const std::string command =
-      cat("taskset -c 0-", ranks - 1, " bash -c 'source scripts/mpi_env.sh; OMP_NUM_THREADS=1 ",
-          "OMPI_MCA_hwloc_base_binding_policy=core run_ranks ", ranks, " ", self, " worker ", arguments,
-          " 2> build/ranks.log < /dev/null'");
+  const std::string command = on_ranks(ranks, cat(self, " worker ", arguments, " 2> build/ranks.log"));
   std::FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) fail("cannot start ", command);
   std::string text;

@@ -98,8 +98,9 @@ def in_own_process(find):
     try:
         return receive.recv()
     except EOFError:
-        process.join()
-        sys.exit(f"the row's process ended with {process.exitcode}")
+        sys.exit("the row's process ended without a result")
+    finally:
+        process.join()  # its memory is free for the next one
 
 
 def compare_case(work, make):

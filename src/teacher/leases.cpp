@@ -191,7 +191,11 @@ void Leases::sweep_finished(const fs::path& folder, double seconds) {
   const bool traces = std::any_of(begin(files), end(files), [](const fs::directory_entry& file) {
     return file.path().extension() == ".alive";
   });
-  if (traces && ::access(folder.c_str(), W_OK) == 0) Leases(folder, seconds, "", 0).sweep();
+  if (!traces || ::access(folder.c_str(), W_OK) != 0) return;
+  try {
+    Leases(folder, seconds, "", 0).sweep();
+  } catch (const Error&) {  // a full disk: what lies there harms nobody
+  }
 }
 
 }  // namespace wandistill

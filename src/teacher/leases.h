@@ -58,8 +58,8 @@ class Leases {
   void remove_dead(const std::string& key);
   /// Removes everything that dead processes left in the folder: claims, unfinished files.
   void sweep();
-  /// The same for a folder in which nothing is left to do: leaves it alone where nobody left anything, or
-  /// where this process may not write.
+  /// The same for a folder in which nothing is left to do: leaves it alone where nobody left anything, and
+  /// where this process cannot write (no job needs that of a whole cache).
   static void sweep_finished(const std::filesystem::path& folder, double seconds);
 
   /// For the one file that this process has under construction in the folder; removed with its other traces

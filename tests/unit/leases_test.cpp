@@ -145,6 +145,7 @@ TEST_CASE("leases: what the dead leave is swept, what the living have stays") {
 TEST_CASE("leases: a finished folder is swept where the dead left something, else not touched") {
   const TemporaryFolder folder;
   put(folder / "shard_0.h5", "a shard");
+  age(folder.path(), 1000);
   const auto untouched = std::filesystem::last_write_time(folder.path());
   Leases::sweep_finished(folder.path(), kLease);
   CHECK(std::filesystem::last_write_time(folder.path()) == untouched);
